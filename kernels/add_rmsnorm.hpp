@@ -1,0 +1,21 @@
+// add_rmsnorm: the residual sum and the RMSNorm that follows it, in one pass.
+//
+//   x [P, ..., d] (residual stream)   branch [P, ..., d] or absent   weight [P, d]   h [P, ..., d]   inv_rms [P, ...]
+//
+//   forward:   x += branch (when present);  inv_rms = (mean(x^2) + eps)^-1/2;  h = weight * x * inv_rms
+//   backward:  dx += d h/d x applied to dh;  dweight += sum over rows of dh * x * inv_rms
+//              (dx holds the gradient that arrives along the residual stream; x is the value after the sum)
+//
+// Source: RMSNorm, arXiv 1910.07467; eps inside the root as in Hugging Face's Llama family.
+#pragma once
+
+#include "kernels/context.hpp"
+
+namespace hylas::kernels {
+
+void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, const Tensor& weight, double eps,
+                         const Tensor& h, const Tensor& inv_rms);
+void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
+                          const Tensor& dx, const Tensor& dweight);
+
+}  // namespace hylas::kernels

@@ -1,0 +1,17 @@
+// Context: what an operator needs besides its tensors: the device it runs on and the arena its scratch comes from.
+//
+// One Context belongs to one thread at a time. On the CPU an operator runs on the calling thread only; parallelism over
+// trials and batch chunks is one level up (kernels/parallel.hpp), each thread with a Context of its own.
+#pragma once
+
+#include "kernels/arena.hpp"
+#include "kernels/tensor.hpp"
+
+namespace hylas::kernels {
+
+struct Context {
+  Device device;
+  Arena arena;  // activations of a step, and the operators' scratch between mark() and rewind()
+};
+
+}  // namespace hylas::kernels

@@ -1,0 +1,91 @@
+// Cohort: P trials of one cohort key, trained in lockstep as one batched computation.
+//
+// A trial's bits depend on the trial and the binary only: not on P, its neighbours, the number of threads, or on when it was
+// interrupted. On the CPU a thread takes one trial's steps (trial-major); where trials are fewer than threads the fixed
+// chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks.
+//
+// Typical use: while (!cohort.done()) { cohort.train_to(next_step); store(cohort.evaluate()); drop the saturated }.
+// Errors: InputError for trials that do not share a cohort key; CheckpointError for a file that cannot be loaded.
+// Thread-safety: one thread at a time; it uses its pool inside.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/recipe.hpp"
+
+namespace hylas::model {
+
+struct TrialSpec {
+  Design design;
+  Recipe recipe;
+};
+
+// One measured value. `count` is the number of scored positions behind an accuracy or a loss (0: not a mean of positions).
+struct Point {
+  std::string metric;
+  double value = 0;
+  std::int64_t count = 0;
+};
+
+struct Evaluation {
+  std::size_t trial = 0;  // index into the specs the cohort was made with
+  std::int64_t step = 0;
+  std::int64_t tokens = 0;
+  std::vector<Point> points;
+};
+
+struct Divergence {
+  std::size_t trial = 0;
+  std::int64_t step = 0;  // the first step whose loss or gradient norm was not finite
+};
+
+struct CohortOptions {
+  int threads = 0;          // < 1: all
+  std::string device = "cpu";
+};
+
+class Cohort {
+ public:
+  Cohort(std::vector<TrialSpec> trials, const CohortOptions& options);
+  ~Cohort();
+  Cohort(Cohort&&) noexcept;
+  Cohort& operator=(Cohort&&) noexcept;
+
+  [[nodiscard]] std::size_t trials() const;                 // as made
+  [[nodiscard]] std::vector<std::size_t> active() const;    // still training, ascending
+  [[nodiscard]] std::int64_t step() const;                  // updates done
+  [[nodiscard]] std::int64_t steps() const;                 // updates planned
+  [[nodiscard]] std::int64_t tokens_per_step() const;       // of one trial
+
+  // Trains all active trials to `step`. Trials whose loss is not finite leave the cohort and are returned. When *interrupt
+  // becomes true it returns early, with every active trial at one common step (step() says which).
+  std::vector<Divergence> train_to(std::int64_t step, const std::atomic<bool>* interrupt = nullptr);
+  // Evaluates all active trials on the evaluation split; metrics "loss" (mean over value positions), "train_loss"
+  // (mean since the last evaluation, all next tokens), "accuracy/near" (distance <= 16), "accuracy/far" (distance over
+  // T/2), "accuracy/(0,16]", "accuracy/(16,64]", ...
+  [[nodiscard]] std::vector<Evaluation> evaluate();
+  // The trial leaves: saturated, pruned, or taken away.
+  void remove(std::size_t trial);
+
+  // A trial's state (weights, moments, step) as one safetensors file, written to a temporary file, synced and renamed.
+  void save(std::size_t trial, const std::filesystem::path& file) const;
+  // All trials must be loaded from the same step; afterwards training goes on as if never interrupted.
+  void load(std::size_t trial, const std::filesystem::path& file);
+
+  [[nodiscard]] std::size_t peak_bytes() const;  // parameters, moments, gradients and arenas held
+  // Mean training loss of each active trial at the last step done.
+  [[nodiscard]] std::vector<double> last_losses() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hylas::model
