@@ -31,8 +31,8 @@ struct Schedule {
   bool operator==(const Schedule&) const = default;
 };
 
-// When evaluations happen: at log-spaced steps, each at least `growth` after the last and at least `min_steps` apart, and
-// at the last step. Step 0 is evaluated too.
+// When evaluations happen: at step 0, then at log-spaced steps, each `growth` (rounded down to whole steps) after the
+// last but at least `min_steps`, and at the last step. MATHS 3 wants growth <= 0.08 for interval-censored D50.
 struct EvalPlan {
   std::int64_t sequences = 128;  // of the evaluation split, the same for all seeds
   double growth = 0.08;
@@ -40,8 +40,8 @@ struct EvalPlan {
   bool operator==(const EvalPlan&) const = default;
 };
 
-// A capability and the threshold that defines its D50; training stops early once `stop_at` held at two successive
-// evaluations (a stop_at over 1 never stops).
+// A capability (a metric "accuracy/near", "accuracy/far" or "accuracy/(A,B]") and the threshold that defines its D50;
+// training stops early once `stop_at` held at two successive evaluations (a stop_at over 1 never stops).
 struct Capability {
   std::string metric = "accuracy/far";
   double threshold = 0.5;
@@ -74,11 +74,13 @@ void validate(const Recipe& recipe, const Shape& shape);         // also that th
 
 [[nodiscard]] std::string trial_key(const Design& design, const Recipe& recipe);
 // Trials with equal keys can train in lockstep: shape, depth, operator of each layer (full and swa are one), batch,
-// steps and evaluation plan, task, precision. What may differ: windows, NoPE, sinks' presence, seeds, learning rate, ...
+// steps and evaluation plan, task, precision. What may differ: windows, NoPE, sinks' presence, seeds, learning rate,
+// ...
 [[nodiscard]] std::string cohort_key(const Design& design, const Recipe& recipe);
 // The protocol identity stored with every evaluation: task parameters, metric definitions, window convention.
 [[nodiscard]] std::string protocol_json(const Recipe& recipe, const Shape& shape);
-// The steps at which evaluations happen, 0 and recipe.steps included, ascending.
+// The steps at which evaluations happen, 0 and recipe.steps included, ascending. Throws InputError over 100,000 of
+// them.
 [[nodiscard]] std::vector<std::int64_t> evaluation_steps(const EvalPlan& plan, std::int64_t steps);
 
 }  // namespace hylas::model

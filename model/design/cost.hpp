@@ -4,7 +4,8 @@
 //   non_embedding: final norm included, embedding and untied head excluded
 //   FLOPs per token, training = 6 * (matrix parameters a token meets, head included) + 12 * d_attn * mean_keys per
 //   attention layer; mean_keys = (T + 1)/2 for full, W - W(W-1)/(2T) for a window; forward is a third of it.
-//   cache_bytes: bf16 keys and values (full T, swa min(T, W) positions), and the states of recurrent mixers, one sequence
+//   cache_bytes: bf16 keys and values (full T, swa min(T, W) positions), and the states of recurrent mixers, one
+//   sequence
 #pragma once
 
 #include <cstdint>
@@ -26,11 +27,11 @@ struct Cost {
 
 // Covariates of a design for the laws (DESIGN "Layout grammar", last paragraph).
 struct Covariates {
-  double log_window = 0;      // ln of the geometric mean of the swa windows; 0 and has_swa false where there is none
+  double log_window = 0;  // ln of the geometric mean of the swa windows; 0 and has_swa false where there is none
   bool has_swa = false;
-  double full_fraction = 0;   // full layers / layers
-  double nope_full = 0;       // share of the full layers without position encoding
-  double sink = 0;            // share of the attention layers with a sink
+  double full_fraction = 0;  // full layers / layers
+  double nope_full = 0;      // share of the full layers without position encoding
+  double sink = 0;           // share of the attention layers with a sink
   double recurrent_fraction = 0;
   int depth = 0;
   std::int64_t width = 0;

@@ -16,9 +16,9 @@ struct Design {
   // Parses, validates and normalises. Throws InputError.
   [[nodiscard]] static Design make(std::string_view layout_text, const Shape& shape);
 
-  [[nodiscard]] std::string layout_text() const;   // canonical_text(layout)
-  [[nodiscard]] std::string canonical() const;     // layout text and every field of the shape: what the id hashes
-  [[nodiscard]] std::string id() const;            // 16 hex digits
+  [[nodiscard]] std::string layout_text() const;  // canonical_text(layout)
+  [[nodiscard]] std::string canonical() const;    // layout text and every field of the shape: what the id hashes
+  [[nodiscard]] std::string id() const;           // 16 hex digits
   [[nodiscard]] int depth() const { return static_cast<int>(layout.layers.size()); }
 };
 

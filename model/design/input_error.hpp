@@ -1,5 +1,6 @@
-// InputError: what a person wrote (a layout, a shape, a recipe, a space) cannot be used. Ends a command with exit code 2.
-// The message says what was wrong, where, and what to do. nearest() finds the valid name a typo most likely meant.
+// InputError: what a person wrote (a layout, a shape, a recipe, a space) cannot be used. Ends a command with exit
+// code 2. The message says what was wrong, where, and what to do. nearest() finds the valid name a typo most likely
+// meant.
 #pragma once
 
 #include <stdexcept>

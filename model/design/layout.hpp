@@ -24,7 +24,9 @@ namespace hylas::model {
 enum class Mixer : std::uint8_t { full, swa, gdn, mamba2, lightning };
 
 [[nodiscard]] std::string_view name_of(Mixer mixer);  // "full", "swa", "gdn", ...
-[[nodiscard]] constexpr bool is_attention(Mixer m) { return m == Mixer::full || m == Mixer::swa; }
+[[nodiscard]] constexpr bool is_attention(Mixer m) {
+  return m == Mixer::full || m == Mixer::swa;
+}
 
 struct Layer {
   Mixer mixer = Mixer::full;

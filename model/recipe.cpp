@@ -1,0 +1,296 @@
+// Recipe: its canonical JSON and back, its checks, and the keys of trials, cohorts and protocols.
+#include "model/recipe.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace hylas::model {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t kMostEvaluations = 100'000;
+const std::vector<std::string> kScheduleNames = {"constant", "cosine", "wsd"};  // in the order of ScheduleKind
+
+// Calls f(section, name, field) for every field of a recipe; section "" is the top level. The one list of fields.
+template <class AnyRecipe, class F>
+void for_each_field(AnyRecipe& r, const F& f) {
+  f("task", "keys", r.task.keys);
+  f("task", "values", r.task.values);
+  f("task", "repeat", r.task.repeat);
+  f("", "steps", r.steps);
+  f("", "batch", r.batch);
+  f("", "learning_rate", r.learning_rate);
+  f("", "weight_decay", r.weight_decay);
+  f("", "clip", r.clip);
+  f("", "beta1", r.beta1);
+  f("", "beta2", r.beta2);
+  f("", "eps", r.eps);
+  f("", "embed_std", r.embed_std);
+  f("schedule", "kind", r.schedule.kind);
+  f("schedule", "warmup_steps", r.schedule.warmup_steps);
+  f("schedule", "decay_fraction", r.schedule.decay_fraction);
+  f("schedule", "final_ratio", r.schedule.final_ratio);
+  f("eval", "sequences", r.eval.sequences);
+  f("eval", "growth", r.eval.growth);
+  f("eval", "min_steps", r.eval.min_steps);
+  f("capability", "metric", r.capability.metric);
+  f("capability", "threshold", r.capability.threshold);
+  f("capability", "stop_at", r.capability.stop_at);
+  f("", "seed", r.seed);
+  f("", "data_seed", r.data_seed);
+  f("", "precision", r.precision);
+}
+
+json to_json(std::int64_t v) {
+  return v;
+}
+json to_json(double v) {
+  return v + 0.0;
+}  // -0 becomes 0
+json to_json(const std::string& v) {
+  return v;
+}
+json to_json(ScheduleKind v) {
+  return kScheduleNames[static_cast<std::size_t>(v)];
+}
+
+[[noreturn]] void wrong_type(const std::string& name, const char* expected, const json& found) {
+  std::string shown = found.dump(-1, ' ', true, json::error_handler_t::replace);
+  if (shown.size() > 40) shown = shown.substr(0, 40) + "...";
+  throw InputError(fmt::format("recipe: {} must be {}, not {}", name, expected, shown));
+}
+
+void from_json(const std::string& name, const json& j, std::int64_t& v) {
+  const bool too_large = j.is_number_unsigned() && j.get<std::uint64_t>() > std::uint64_t{INT64_MAX};
+  if (!j.is_number_integer() || too_large) wrong_type(name, "a whole number", j);
+  v = j.get<std::int64_t>();
+}
+void from_json(const std::string& name, const json& j, double& v) {
+  if (!j.is_number()) wrong_type(name, "a number", j);
+  v = j.get<double>();
+}
+void from_json(const std::string& name, const json& j, std::string& v) {
+  if (!j.is_string()) wrong_type(name, "a string", j);
+  v = j.get<std::string>();
+}
+void from_json(const std::string& name, const json& j, ScheduleKind& v) {
+  const auto found = j.is_string() ? std::find(kScheduleNames.begin(), kScheduleNames.end(), j.get<std::string>())
+                                   : kScheduleNames.end();
+  if (found == kScheduleNames.end()) wrong_type(name, "constant, cosine or wsd", j);
+  v = static_cast<ScheduleKind>(found - kScheduleNames.begin());
+}
+
+std::string dotted(const std::string& section, const std::string& name) {
+  return section.empty() ? name : section + "." + name;
+}
+
+// Keys of `given` that a recipe does not have are errors; `known` is a complete recipe.
+void refuse_unknown_keys(const json& given, const json& known, const std::string& section) {
+  std::vector<std::string> names;
+  for (const auto& item : known.items()) names.push_back(item.key());
+  for (const auto& item : given.items()) {
+    const auto match = known.find(item.key());
+    if (match == known.end()) {
+      const std::string meant = nearest(item.key(), names);
+      throw InputError(fmt::format("recipe: unknown key '{}'{}", dotted(section, item.key().substr(0, 40)),
+                                   meant.empty() ? "" : "; did you mean '" + meant + "'?"));
+    }
+    if (match->is_object() && item.value().is_object()) refuse_unknown_keys(item.value(), *match, item.key());
+  }
+}
+
+json task_json(const RecallTask& task) {
+  return {{"name", "recall"}, {"keys", task.keys}, {"values", task.values}, {"repeat", task.repeat + 0.0}};
+}
+
+void check(bool holds, const char* field, const char* expected, const std::string& found) {
+  if (!holds) throw InputError(fmt::format("{} must be {}, not {}", field, expected, found));
+}
+void check(bool holds, const char* field, const char* expected, double found) {
+  check(holds && std::isfinite(found), field, expected, fmt::format("{}", found));
+}
+void check(bool holds, const char* field, const char* expected, std::int64_t found) {
+  check(holds, field, expected, fmt::format("{}", found));
+}
+
+// "accuracy/(A,B]" with whole numbers A < B and A < context, so that some distance can fall into it.
+bool is_bucket(std::string_view metric, std::int64_t context) {
+  constexpr std::string_view kPrefix = "accuracy/(";
+  if (!metric.starts_with(kPrefix) || !metric.ends_with("]")) return false;
+  metric.remove_prefix(kPrefix.size());
+  metric.remove_suffix(1);
+  const std::size_t comma = metric.find(',');
+  if (comma == std::string_view::npos) return false;
+  std::int64_t low = 0, high = 0;
+  const auto whole = [](std::string_view text, std::int64_t& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size() && std::to_string(value) == text;
+  };
+  if (!whole(metric.substr(0, comma), low) || !whole(metric.substr(comma + 1), high)) return false;
+  return low >= 0 && low < high && low < context;
+}
+
+void validate_task(const RecallTask& task, const Shape& shape) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  check(task.keys >= 1 && task.keys <= kMost, "task.keys", "from 1 to 2^30", task.keys);
+  check(task.values >= 1 && task.values <= kMost, "task.values", "from 1 to 2^30", task.values);
+  check(task.repeat >= 0 && task.repeat <= 1, "task.repeat", "a probability from 0 to 1", task.repeat);
+  if (task.keys + task.values > shape.vocab) {
+    throw InputError(fmt::format("the task does not fit the vocabulary: {} keys + {} values need vocab >= {}, not {}",
+                                 task.keys, task.values, task.keys + task.values, shape.vocab));
+  }
+  check(shape.context >= 4 && shape.context % 2 == 0, "context",
+        "an even number from 4 on for the recall task (pairs of key and value)", shape.context);
+}
+
+void validate_optimizer(const Recipe& r) {
+  check(r.learning_rate > 0 && r.learning_rate <= 1e6, "recipe.learning_rate", "over 0", r.learning_rate);
+  check(r.weight_decay >= 0 && r.weight_decay <= 1e6, "recipe.weight_decay", "0 or more", r.weight_decay);
+  check(r.clip > 0, "recipe.clip", "over 0", r.clip);
+  check(r.beta1 >= 0 && r.beta1 < 1, "recipe.beta1", "from 0 to under 1", r.beta1);
+  check(r.beta2 >= 0 && r.beta2 < 1, "recipe.beta2", "from 0 to under 1", r.beta2);
+  check(r.eps > 0, "recipe.eps", "over 0", r.eps);
+  check(r.embed_std > 0, "recipe.embed_std", "over 0", r.embed_std);
+}
+
+void validate_plan(const Recipe& r, const Shape& shape) {
+  const Schedule& s = r.schedule;
+  constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
+  check(r.steps >= 1 && r.steps <= kMostSteps, "recipe.steps", "from 1 to 2^40", r.steps);
+  check(r.batch >= 1 && r.batch <= 1 << 20, "recipe.batch", "from 1 to 2^20", r.batch);
+  if (r.steps > (std::int64_t{1} << 62) / (r.batch * shape.context)) {
+    throw InputError("recipe.steps x batch x context is over 2^62 tokens; lower one of them");
+  }
+  check(s.warmup_steps >= 0 && s.warmup_steps <= kMostSteps, "recipe.schedule.warmup_steps", "0 or more",
+        s.warmup_steps);
+  check(s.decay_fraction >= 0 && s.decay_fraction <= 1, "recipe.schedule.decay_fraction", "from 0 to 1",
+        s.decay_fraction);
+  check(s.final_ratio >= 0 && s.final_ratio <= 1, "recipe.schedule.final_ratio", "from 0 to 1", s.final_ratio);
+  check(r.eval.sequences >= 1 && r.eval.sequences <= 1 << 20, "recipe.eval.sequences", "from 1 to 2^20",
+        r.eval.sequences);
+  check(r.eval.growth >= 0 && r.eval.growth <= 1e6, "recipe.eval.growth", "0 or more", r.eval.growth);
+  check(r.eval.min_steps >= 1 && r.eval.min_steps <= kMostSteps, "recipe.eval.min_steps", "1 or more",
+        r.eval.min_steps);
+  (void)evaluation_steps(r.eval, r.steps);  // refuses too many
+}
+
+void validate_capability(const Capability& c, const Shape& shape) {
+  if (c.metric != "accuracy/near" && c.metric != "accuracy/far" && !is_bucket(c.metric, shape.context)) {
+    const std::string meant = nearest(c.metric, {"accuracy/near", "accuracy/far"});
+    throw InputError(
+        fmt::format("capability.metric must be accuracy/near, accuracy/far or accuracy/(A,B] with A < B and A "
+                    "under the context of {}, not '{}'{}",
+                    shape.context, c.metric.substr(0, 40), meant.empty() ? "" : "; did you mean '" + meant + "'?"));
+  }
+  check(c.threshold > 0 && c.threshold <= 1, "capability.threshold", "over 0 and at most 1", c.threshold);
+  check(c.stop_at >= c.threshold, "capability.stop_at", "at least the threshold (over 1: never stops)", c.stop_at);
+}
+
+}  // namespace
+
+std::string Recipe::canonical_json() const {
+  json root = json::object();
+  for_each_field(*this, [&](const std::string& section, const char* name, const auto& field) {
+    (section.empty() ? root : root[section])[name] = to_json(field);
+  });
+  root["task"]["name"] = "recall";
+  return root.dump();  // nlohmann::json keeps keys sorted
+}
+
+Recipe recipe_from_json(const std::string& text) {
+  json root;
+  try {
+    root = json::parse(text);
+  } catch (const json::exception& error) {
+    throw InputError(std::string("recipe: not valid JSON: ") + error.what());
+  }
+  if (!root.is_object()) wrong_type("the whole text", "an object", root);
+  refuse_unknown_keys(root, json::parse(Recipe{}.canonical_json()), "");
+  Recipe recipe;
+  for_each_field(recipe, [&](const std::string& section, const char* name, auto& field) {
+    const std::string full_name = dotted(section, name);
+    const json& holder = section.empty() ? root : root[section];
+    if (!holder.is_object() || !holder.contains(name))
+      throw InputError("recipe: the key '" + full_name + "' is missing");
+    from_json(full_name, holder[name], field);
+  });
+  if (!root["task"].contains("name") || root["task"]["name"] != "recall") {
+    throw InputError("recipe: task.name must be \"recall\"");
+  }
+  return recipe;
+}
+
+void validate(const Recipe& recipe, const Shape& shape) {
+  validate_task(recipe.task, shape);
+  validate_optimizer(recipe);
+  validate_plan(recipe, shape);
+  validate_capability(recipe.capability, shape);
+  check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);
+  check(recipe.data_seed >= 0, "recipe.data_seeds", "0 or more", recipe.data_seed);
+  check(recipe.precision == "fp32", "recipe.precision", "fp32, the one this build trains in",
+        "'" + recipe.precision.substr(0, 40) + "'");
+}
+
+std::string trial_key(const Design& design, const Recipe& recipe) {
+  return hash_hex(design.id() + " " + recipe.canonical_json());
+}
+
+std::string cohort_key(const Design& design, const Recipe& recipe) {
+  std::string operators;
+  for (const Layer& layer : design.layout.layers) {
+    operators += is_attention(layer.mixer) ? "attention" : name_of(layer.mixer);
+    operators += ' ';
+  }
+  const Shape& s = design.shape;
+  const json key = {
+      {"operators", operators},
+      {"shape", {s.d_model, s.heads, s.kv_heads, s.head_dim, s.ffn, s.vocab, s.context, s.tied, s.rope_theta}},
+      {"task", task_json(recipe.task)},
+      {"batch", recipe.batch},
+      {"steps", recipe.steps},
+      {"eval", {recipe.eval.sequences, recipe.eval.growth, recipe.eval.min_steps}},
+      {"precision", recipe.precision}};
+  return hash_hex(key.dump());
+}
+
+std::string protocol_json(const Recipe& recipe, const Shape& shape) {
+  const json protocol = {
+      {"task", task_json(recipe.task)},
+      {"context", shape.context},
+      {"evaluation", {{"sequences", recipe.eval.sequences}, {"split", "one for all seeds"}}},
+      {"window", "a window of W lets a query see W keys, itself included"},
+      {"distance", "tokens between the query and the last occurrence of its key"},
+      {"metrics",
+       {{"loss", "mean cross-entropy in nats over value positions"},
+        {"train_loss", "mean cross-entropy in nats over all next tokens since the last evaluation"},
+        {"accuracy/near", "share of answerable values predicted, distance <= 16"},
+        {"accuracy/far", "share of answerable values predicted, distance > context/2"},
+        {"accuracy/(A,B]", "share of answerable values predicted, A < distance <= B"}}},
+      {"capability", {{"metric", recipe.capability.metric}, {"threshold", recipe.capability.threshold}}}};
+  return protocol.dump();
+}
+
+std::vector<std::int64_t> evaluation_steps(const EvalPlan& plan, std::int64_t steps) {
+  std::vector<std::int64_t> result = {0};
+  while (result.back() < steps) {
+    if (std::ssize(result) >= kMostEvaluations) {
+      throw InputError(
+          fmt::format("eval: growth {} and min_steps {} make over {} evaluations in {} steps; raise one of them",
+                      plan.growth, plan.min_steps, kMostEvaluations, steps));
+    }
+    const std::int64_t last = result.back();
+    const double grown = std::floor(static_cast<double>(last) * plan.growth);
+    const std::int64_t left = steps - last;
+    const std::int64_t gap = grown >= static_cast<double>(left) ? left : static_cast<std::int64_t>(grown);
+    result.push_back(last + std::min(left, std::max({gap, plan.min_steps, std::int64_t{1}})));
+  }
+  return result;
+}
+
+}  // namespace hylas::model
