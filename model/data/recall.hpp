@@ -9,7 +9,8 @@
 //
 // Errors: the constructor throws InputError for a task or context outside the limits it states. Thread-safety:
 // sequence() may be called by several threads at once. Determinism: integers only, the same bits on every machine.
-// A relative of multi-query associative recall (Arora et al., "Zoology", arXiv 2312.04927) with distances of all scales.
+// A relative of multi-query associative recall (Arora et al., "Zoology", arXiv 2312.04927) with distances of all
+// scales.
 #pragma once
 
 #include <cstdint>

@@ -51,27 +51,33 @@ struct RecallDraws {
   return static_cast<std::uint32_t>((static_cast<std::uint64_t>(word) * n) >> 32);
 }
 
+// prefix[m] = C_m for m in [0, slots], prefix[0] = 0. Log-uniform on [1, i] from 64 uniform bits: the least m with C_m
+// > r.
+[[nodiscard]] HYLAS_HOST_DEVICE constexpr std::uint32_t log_uniform(std::uint64_t u, std::uint32_t i,
+                                                                    const std::uint64_t* prefix) {
+  const std::uint64_t r = mulhi64(u, prefix[i]);  // < C_i, so the answer is at most i
+  std::uint32_t low = 1, count = i;               // it lies in [low, low + count)
+  while (count > 1) {
+    const std::uint32_t half = count / 2;
+    low += prefix[low + half - 1] > r ? 0 : half;
+    count -= half;
+  }
+  return low;
+}
+
 // What slot i is: back > 0, the key of slot i - back; back == 0, the key `fresh`.
 struct RecallSlot {
   std::uint32_t back;
   std::uint32_t fresh;
 };
 
-// prefix[m] = C_m for m in [0, slots], prefix[0] = 0; threshold = floor(p 2^32), at most 2^32.
+// threshold = floor(p 2^32), at most 2^32.
 [[nodiscard]] HYLAS_HOST_DEVICE constexpr RecallSlot recall_slot(const RecallDraws& draws, std::uint32_t i,
                                                                  const std::uint64_t* prefix, std::uint64_t threshold,
                                                                  std::uint32_t keys) {
   const auto words = draws.words(i);
   if (i == 0 || words[0] >= threshold) return {0, scale32(words[3], keys)};
-  const std::uint64_t u = words[1] | (static_cast<std::uint64_t>(words[2]) << 32);
-  const std::uint64_t r = mulhi64(u, prefix[i]);  // < C_i, so the search ends at or before m = i
-  std::uint32_t low = 1, count = i;               // the answer lies in [low, low + count)
-  while (count > 1) {
-    const std::uint32_t half = count / 2;
-    low += prefix[low + half - 1] > r ? 0 : half;
-    count -= half;
-  }
-  return {low, 0};
+  return {log_uniform(words[1] | (static_cast<std::uint64_t>(words[2]) << 32), i, prefix), 0};
 }
 
 [[nodiscard]] HYLAS_HOST_DEVICE constexpr std::uint32_t recall_value(const RecallDraws& draws, std::uint32_t key,
