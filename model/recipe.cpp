@@ -60,6 +60,10 @@ json to_json(ScheduleKind v) {
   return kScheduleNames[static_cast<std::size_t>(v)];
 }
 
+std::string did_you_mean(const std::string& meant) {
+  return meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant);
+}
+
 [[noreturn]] void wrong_type(const std::string& name, const char* expected, const json& found) {
   std::string shown = found.dump(-1, ' ', true, json::error_handler_t::replace);
   if (shown.size() > 40) shown = shown.substr(0, 40) + "...";
@@ -98,8 +102,8 @@ void refuse_unknown_keys(const json& given, const json& known, const std::string
     const auto match = known.find(item.key());
     if (match == known.end()) {
       const std::string meant = nearest(item.key(), names);
-      throw InputError(fmt::format("recipe: unknown key '{}'{}", dotted(section, item.key().substr(0, 40)),
-                                   meant.empty() ? "" : "; did you mean '" + meant + "'?"));
+      throw InputError(
+          fmt::format("recipe: unknown key '{}'{}", dotted(section, item.key().substr(0, 40)), did_you_mean(meant)));
     }
     if (match->is_object() && item.value().is_object()) refuse_unknown_keys(item.value(), *match, item.key());
   }
@@ -186,7 +190,7 @@ void validate_capability(const Capability& c, const Shape& shape) {
     throw InputError(
         fmt::format("capability.metric must be accuracy/near, accuracy/far or accuracy/(A,B] with A < B and A "
                     "under the context of {}, not '{}'{}",
-                    shape.context, c.metric.substr(0, 40), meant.empty() ? "" : "; did you mean '" + meant + "'?"));
+                    shape.context, c.metric.substr(0, 40), did_you_mean(meant)));
   }
   check(c.threshold > 0 && c.threshold <= 1, "capability.threshold", "over 0 and at most 1", c.threshold);
   check(c.stop_at >= c.threshold, "capability.stop_at", "at least the threshold (over 1: never stops)", c.stop_at);
@@ -211,8 +215,8 @@ Recipe recipe_from_json(const std::string& text) {
     throw InputError(std::string("recipe: not valid JSON: ") + error.what());
   }
   if (!root.is_object()) wrong_type("the whole text", "an object", root);
-  refuse_unknown_keys(root, json::parse(Recipe{}.canonical_json()), "");
   Recipe recipe;
+  refuse_unknown_keys(root, json::parse(recipe.canonical_json()), "");
   for_each_field(recipe, [&](const std::string& section, const char* name, auto& field) {
     const std::string full_name = dotted(section, name);
     const json& holder = section.empty() ? root : root[section];
@@ -234,7 +238,7 @@ void validate(const Recipe& recipe, const Shape& shape) {
   check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);
   check(recipe.data_seed >= 0, "recipe.data_seeds", "0 or more", recipe.data_seed);
   check(recipe.precision == "fp32", "recipe.precision", "fp32, the one this build trains in",
-        "'" + recipe.precision.substr(0, 40) + "'");
+        fmt::format("'{}'", recipe.precision.substr(0, 40)));
 }
 
 std::string trial_key(const Design& design, const Recipe& recipe) {

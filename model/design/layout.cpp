@@ -1,6 +1,8 @@
 // The canonical form of a layout, and a layer as text. The parser is layout_parser.cpp.
 #include "model/design/layout.hpp"
 
+#include <fmt/format.h>
+
 #include <cassert>
 #include <cstddef>
 
@@ -27,7 +29,7 @@ std::string runs_text(const std::vector<Layer>& layers, std::size_t count) {
     while (end < count && layers[end] == layers[begin]) ++end;
     if (begin > 0) text += ' ';
     text += to_string(layers[begin]);
-    if (end - begin > 1) text += "*" + std::to_string(end - begin);
+    if (end - begin > 1) text += fmt::format("*{}", end - begin);
     begin = end;
   }
   return text;
@@ -60,7 +62,7 @@ Layout normalise(Layout layout, std::int64_t context) {
 
 std::string to_string(const Layer& layer) {
   std::string text(name_of(layer.mixer));
-  if (layer.mixer == Mixer::swa) text += ":" + std::to_string(layer.window);
+  if (layer.mixer == Mixer::swa) text += fmt::format(":{}", layer.window);
   if (is_attention(layer.mixer) && !layer.rope) text += "/nope";
   if (layer.sink) text += "/sink";
   return text;
@@ -70,9 +72,8 @@ std::string canonical_text(const Layout& layout) {
   const std::size_t n = layout.layers.size();
   if (n == 0) return "";
   const std::size_t p = least_period(layout.layers);
-  if (p == 1) return to_string(layout.layers[0]) + (n > 1 ? "*" + std::to_string(n) : "");
-  const std::string period = runs_text(layout.layers, p);
-  return p == n ? period : "(" + period + ")*" + std::to_string(n / p);
+  const std::string runs = runs_text(layout.layers, p == 1 ? n : p);
+  return p == 1 || p == n ? runs : fmt::format("({})*{}", runs, n / p);
 }
 
 }  // namespace hylas::model
