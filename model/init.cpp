@@ -1,0 +1,70 @@
+// Counter-based initial weights (see init.hpp).
+#include "model/init.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "model/data/philox.hpp"
+
+namespace hylas::model {
+namespace {
+
+constexpr std::uint32_t kInitStream = 0x696e6974;  // "init": keeps these draws apart from every data stream
+
+// 52 random bits, centred in (0, 1): never 0, so the logarithm below is finite.
+double uniform(std::uint32_t high, std::uint32_t low) {
+  const std::uint64_t bits = (static_cast<std::uint64_t>(high) << 32 | low) >> 12;
+  return (static_cast<double>(bits) + 0.5) * 0x1p-52;
+}
+
+// Normal numbers 2 * pair and 2 * pair + 1 of a weight.
+std::array<double, 2> normal_pair(std::uint64_t seed, std::size_t weight, std::int64_t pair) {
+  const auto index = static_cast<std::uint64_t>(pair);
+  const auto r = Philox4x32::block({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
+                                    static_cast<std::uint32_t>(weight), kInitStream},
+                                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+  const double radius = std::sqrt(-2.0 * std::log(uniform(r[0], r[1])));
+  const double angle = 2.0 * std::numbers::pi * uniform(r[2], r[3]);
+  return {radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+double deviation(const StoredWeight& weight, const Recipe& recipe, int layers) {
+  if (weight.init == Init::embedding) return recipe.embed_std;
+  const double fan_in = 1.0 / std::sqrt(static_cast<double>(weight.dims.back()));
+  return weight.init == Init::output ? fan_in / std::sqrt(2.0 * layers) : fan_in;
+}
+
+template <class T>
+void fill(const ParameterTable& table, const Recipe& recipe, int layers, T* block) {
+  std::fill_n(block, table.size(), T(0));
+  for (std::size_t k = 0; k < table.stored().size(); ++k) {
+    const StoredWeight& weight = table.stored()[k];
+    T* out = block + weight.offset;
+    const std::int64_t n = weight.size();
+    if (weight.init == Init::zero) continue;
+    if (weight.init == Init::one) {
+      std::fill_n(out, n, T(1));
+      continue;
+    }
+    const double std = deviation(weight, recipe, layers);
+    for (std::int64_t i = 0; i < n; i += 2) {
+      const auto [a, b] = normal_pair(static_cast<std::uint64_t>(recipe.seed), k, i / 2);
+      out[i] = static_cast<T>(std * a);
+      if (i + 1 < n) out[i + 1] = static_cast<T>(std * b);
+    }
+  }
+}
+
+}  // namespace
+
+void initialise(const ParameterTable& table, const Recipe& recipe, int layers, const kernels::Tensor& weights) {
+  if (weights.dtype() == kernels::DType::f64) {
+    fill(table, recipe, layers, weights.trial<double>());
+  } else {
+    fill(table, recipe, layers, weights.trial<float>());
+  }
+}
+
+}  // namespace hylas::model

@@ -1,0 +1,18 @@
+// Initialisation: a trial's weights from its seed.
+//
+// embedding: normal, std recipe.embed_std; other matrices: normal, std fan_in^-1/2; mixer-output and FFN-output
+// matrices further divided by sqrt(2 * layers); norms 1; sinks 0 (MATHS 1). Element i of the k-th stored weight is a
+// function of (seed, k, i) only: Philox4x32-10 keyed by the seed, Box-Muller in double, rounded once to the block's
+// dtype. So trials that differ only in their windows start equal, whatever machine, thread or cohort they are in.
+#pragma once
+
+#include "kernels/tensor.hpp"
+#include "model/parameters.hpp"
+#include "model/recipe.hpp"
+
+namespace hylas::model {
+
+// Fills a trial's block [1, N] (f32 or f64), padding included.
+void initialise(const ParameterTable& table, const Recipe& recipe, int layers, const kernels::Tensor& weights);
+
+}  // namespace hylas::model

@@ -1,0 +1,76 @@
+// The attention mixer: one fused q/k/v projection, RoPE in place, windowed attention, output projection onto the
+// residual stream (MATHS 1). Window, RoPE switch and sink are data of each trial.
+#include "model/mixer/attention.hpp"
+
+#include "kernels/attention.hpp"
+#include "kernels/linear.hpp"
+#include "kernels/qkv_rope.hpp"
+
+namespace hylas::model {
+namespace {
+
+using kernels::Context;
+using kernels::Tensor;
+
+class Attention final : public MixerOperator {
+ public:
+  Attention(int index, const MixerFrame& frame, ParameterTable& table) : frame_(frame), table_(table) {
+    const Shape& s = frame.shape;
+    heads_ = {.query = s.heads, .kv = s.kv_heads, .dim = s.head_dim};
+    const std::string prefix = "model.layers." + std::to_string(index) + ".self_attn.";
+    qkv_ = table.add_matrix(s.d_model, {{prefix + "q_proj.weight", s.q_width(), Init::fan_in},
+                                        {prefix + "k_proj.weight", s.kv_width(), Init::fan_in},
+                                        {prefix + "v_proj.weight", s.kv_width(), Init::fan_in}});
+    out_ = table.add_matrix(s.q_width(), {{prefix + "o_proj.weight", s.d_model, Init::output}});
+    sinks_ = table.add_vector(prefix + "sinks", s.heads, Init::zero, index);
+  }
+
+  void forward(Context& ctx, const LayerData& data, const Tensor& weights, const Tensor& h, const Tensor& x,
+               MixerSaved& saved) const override {
+    const Shape& s = frame_.shape;
+    const std::int64_t P = h.dim(0), B = h.dim(1), T = h.dim(2);
+    const Tensor qkv = ctx.arena.tensor(frame_.dtype, {P, B, T, s.qkv_width()});
+    const Tensor out = ctx.arena.tensor(frame_.dtype, {P, B, T, s.q_width()});
+    const Tensor lse = ctx.arena.tensor(frame_.dtype, {P, B, s.heads, T});
+    kernels::linear_forward(ctx, h, table_.view(weights, qkv_), qkv);
+    kernels::qkv_rope_forward(ctx, heads_, frame_.cos, frame_.sin, data.rope_on, qkv);
+    kernels::attention_forward(ctx, heads_, attention_data(data, weights), qkv, out, lse);
+    kernels::linear_forward_add(ctx, out, table_.view(weights, out_), x);
+    saved.tensors = {qkv, out, lse};
+  }
+
+  void backward(Context& ctx, const LayerData& data, const Tensor& weights, const Tensor& h, const MixerSaved& saved,
+                const Tensor& dx, const Tensor& dh, const Tensor& grads) const override {
+    kernels::ArenaScope scope(ctx.arena);
+    const Shape& s = frame_.shape;
+    const auto& [qkv, out, lse, u3, u4, u5, u6, u7] = saved.tensors;
+    const std::int64_t P = h.dim(0), B = h.dim(1), T = h.dim(2);
+    const Tensor dout = ctx.arena.tensor(frame_.dtype, {P, B, T, s.q_width()});
+    const Tensor dqkv = ctx.arena.tensor(frame_.dtype, {P, B, T, s.qkv_width()});
+    kernels::linear_backward_input(ctx, dx, table_.view(weights, out_), dout, false);
+    kernels::linear_backward_weight(ctx, dx, out, table_.view(grads, out_));
+    kernels::attention_backward(ctx, heads_, attention_data(data, weights), qkv, out, lse, dout, dqkv,
+                                table_.view(grads, sinks_));
+    kernels::qkv_rope_backward(ctx, heads_, frame_.cos, frame_.sin, data.rope_on, dqkv);
+    kernels::linear_backward_input(ctx, dqkv, table_.view(weights, qkv_), dh, false);
+    kernels::linear_backward_weight(ctx, dqkv, h, table_.view(grads, qkv_));
+  }
+
+ private:
+  [[nodiscard]] kernels::AttentionData attention_data(const LayerData& data, const Tensor& weights) const {
+    return {.window = data.window, .sink = table_.view(weights, sinks_), .sink_on = data.sink_on};
+  }
+
+  const MixerFrame& frame_;
+  const ParameterTable& table_;
+  kernels::Heads heads_;
+  ParameterId qkv_, out_, sinks_;
+};
+
+}  // namespace
+
+std::unique_ptr<MixerOperator> make_attention(int index, const MixerFrame& frame, ParameterTable& table) {
+  return std::make_unique<Attention>(index, frame, table);
+}
+
+}  // namespace hylas::model

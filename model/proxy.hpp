@@ -1,0 +1,74 @@
+// Proxy: the model itself, a pre-norm Llama-family network (MATHS 1), as functions of parameter blocks.
+//
+//   x = Embed(tokens);  for each layer: x += Mixer(RMSNorm(x)), x += FFN(RMSNorm(x));  logits = Head(RMSNorm(x))
+//
+// A Proxy holds no weights: it knows shape, depth and the operator of each layer (what a cohort shares), and where each
+// parameter lies. What differs between trials comes in as arguments with a leading trial dimension P, any P >= 1:
+//
+//   weights, grads [P, N] (model/parameters.hpp)   tokens, targets [P, B, T] i32   loss [P, B, T]
+//
+// A target < 0 is not scored. dtype: f32, or f64 for tests; all floating tensors have it. T = shape.context or less.
+// Errors: InputError for a layout with a mixer that cannot be trained. Thread-safety: const after construction; a call
+// uses only its Context (activations come from ctx.arena and are given back).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/context.hpp"
+#include "model/block.hpp"
+#include "model/design/design.hpp"
+
+namespace hylas::model {
+
+// Window, RoPE switch and sink switch of every layer of P trials, in the form the operators read.
+class LayoutData {
+ public:
+  LayoutData(std::span<const Layout* const> layouts, std::int64_t context);
+  [[nodiscard]] LayerData layer(int index) const;
+
+ private:
+  std::int64_t trials_ = 0;
+  std::vector<std::int32_t> values_;  // [layers][window, rope, sink][P]
+};
+
+class Proxy {
+ public:
+  explicit Proxy(const Design& design, kernels::DType dtype = kernels::DType::f32);
+  ~Proxy();
+  Proxy(const Proxy&) = delete;
+  Proxy& operator=(const Proxy&) = delete;
+
+  [[nodiscard]] const Shape& shape() const { return frame_.shape; }
+  [[nodiscard]] int depth() const { return static_cast<int>(blocks_.size()); }
+  [[nodiscard]] const ParameterTable& parameters() const { return table_; }
+
+  // Writes each position's loss and does grads += scale * d(sum of losses)/d(weights).
+  void loss_and_gradients(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
+                          const kernels::Tensor& tokens, const kernels::Tensor& targets, double scale,
+                          const kernels::Tensor& loss, const kernels::Tensor& grads) const;
+  // Forward only: each position's loss and predicted token (-1 where not scored).
+  void evaluate(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
+                const kernels::Tensor& tokens, const kernels::Tensor& targets, const kernels::Tensor& loss,
+                const kernels::Tensor& predicted) const;
+  // Forward only: all logits [P, B, T, V].
+  void logits(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
+              const kernels::Tensor& tokens, const kernels::Tensor& logits) const;
+
+ private:
+  [[nodiscard]] kernels::Tensor embed(kernels::Context& ctx, const kernels::Tensor& weights,
+                                      const kernels::Tensor& tokens) const;
+  // The normalised output of the last layer; the caller's scope gives the arena back.
+  [[nodiscard]] kernels::Tensor infer(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
+                                      const kernels::Tensor& tokens) const;
+
+  MixerFrame frame_;
+  std::vector<std::byte> rope_;  // the tables frame_.cos and frame_.sin point to
+  ParameterTable table_;
+  ParameterId embedding_, head_, final_norm_;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace hylas::model
