@@ -1,0 +1,186 @@
+// gemm: C = A B or C += A B for the small matrices of a proxy, on Vec.
+//
+// Every element of C is one sum over k in ascending order, begun at 0 or at C. So a row of C does not depend on how
+// many rows there are or where they lie, which is what makes batch chunks and trials reproducible; Eigen's product,
+// which this replaces, cuts its sums by the size of the matrices and (for very small ones) by the alignment of
+// pointers.
+//
+// B is packed, a panel of Tile::columns at a time, and stays in L1 while all rows of A pass over it; A is read where it
+// lies, one broadcast an element.
+#pragma once
+
+#include "kernels/cpu/vec.hpp"
+
+namespace hylas::kernels::cpu {
+
+template <class T>
+struct Product {
+  std::int64_t m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  std::int64_t a_stride = 0;
+  bool a_transposed = false;  // A(i, k) is a[k * a_stride + i], else a[i * a_stride + k]
+  const T* b = nullptr;
+  std::int64_t b_stride = 0;
+  bool b_transposed = false;  // B(k, j) is b[j * b_stride + k], else b[k * b_stride + j]
+  T* c = nullptr;
+  std::int64_t c_stride = 0;
+  bool add = false;  // C += A B
+};
+
+constexpr std::int64_t gemm_depth = 256;                       // of a packed panel
+constexpr std::int64_t gemm_scratch_bytes = gemm_depth * 128;  // a panel is two vectors wide
+
+// Operand A of a panel: where it starts and its stride; Transposed as in Product.
+template <class T>
+struct Operand {
+  const T* data = nullptr;
+  std::int64_t stride = 0;
+};
+
+// One tile: Rows x (Vectors vectors), all of it inside C.
+template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
+[[gnu::always_inline]] inline void tile(std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c,
+                                        std::int64_t c_stride, bool add) {
+  using A = Vec<T, Bytes>;
+  typename A::V sum[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j) {
+      sum[i][j] = add ? A::load(c + i * c_stride + j * A::lanes) : typename A::V{};
+    }
+  }
+  // Rows in groups of three: an address is then a base plus 0, 1 or 2 strides, which the machine adds for free.
+  constexpr int groups = (Rows + 2) / 3;
+  const T* base[groups];
+#pragma GCC unroll 16
+  for (int g = 0; g < groups; ++g) base[g] = Transposed ? a.data + 3 * g : a.data + 3 * g * a.stride;
+  for (std::int64_t k = 0; k < depth; ++k) {
+    typename A::V right[Vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j) right[j] = A::load(b + j * A::lanes);
+    b += b_stride;
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const T left = Transposed ? base[0][i] : base[i / 3][(i % 3) * a.stride];
+#pragma GCC unroll 4
+      for (int j = 0; j < Vectors; ++j) sum[i][j] += left * right[j];
+    }
+#pragma GCC unroll 16
+    for (int g = 0; g < groups; ++g) base[g] += Transposed ? a.stride : 1;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j) A::store(c + i * c_stride + j * A::lanes, sum[i][j]);
+  }
+}
+
+// A tile of which only `columns` columns lie in C: by way of a whole one.
+template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
+void edge_tile(std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c, std::int64_t c_stride,
+               bool add, int columns) {
+  constexpr int width = Vectors * Vec<T, Bytes>::lanes;
+  T whole[Rows * width] = {};
+  for (int i = 0; add && i < Rows; ++i) {
+    for (int j = 0; j < columns; ++j) whole[i * width + j] = c[i * c_stride + j];
+  }
+  tile<T, Bytes, Rows, Vectors, Transposed>(depth, a, b, b_stride, whole, width, add);
+  for (int i = 0; i < Rows; ++i) {
+    for (int j = 0; j < columns; ++j) c[i * c_stride + j] = whole[i * width + j];
+  }
+}
+
+// `rows` rows from row i on, in tiles of Rows; returns the next row.
+template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
+std::int64_t tiles(std::int64_t i, std::int64_t m, std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride,
+                   T* c, std::int64_t c_stride, bool add, int columns) {
+  for (; i + Rows <= m; i += Rows) {
+    const Operand<T> rows{Transposed ? a.data + i : a.data + i * a.stride, a.stride};
+    if (columns == Vectors * Vec<T, Bytes>::lanes) {
+      tile<T, Bytes, Rows, Vectors, Transposed>(depth, rows, b, b_stride, c + i * c_stride, c_stride, add);
+    } else {
+      edge_tile<T, Bytes, Rows, Vectors, Transposed>(depth, rows, b, b_stride, c + i * c_stride, c_stride, add,
+                                                     columns);
+    }
+  }
+  return i;
+}
+
+// C[m, columns] (+)= A[m, depth] B[depth, columns], columns <= Vectors vectors; B may be read up to the whole vectors.
+template <class T, int Bytes, int Vectors, bool Transposed>
+void panel(std::int64_t m, std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c,
+           std::int64_t c_stride, bool add, int columns) {
+  std::int64_t i = 0;
+  if constexpr (Bytes == 64) {
+    i = tiles<T, Bytes, 12, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+    i = tiles<T, Bytes, 8, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+  } else {
+    i = tiles<T, Bytes, 6, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+  }
+  i = tiles<T, Bytes, 4, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+  i = tiles<T, Bytes, 2, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+  tiles<T, Bytes, 1, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+}
+
+// C (+)= A B where the rows of B may be read up to whole vectors: no packing. For the blocks of attention.
+template <class T, int Bytes, bool Transposed>
+void padded_gemm(std::int64_t m, std::int64_t n, std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride,
+                 T* c, std::int64_t c_stride, bool add) {
+  constexpr std::int64_t lanes = Vec<T, Bytes>::lanes;
+  std::int64_t j = 0;
+  for (; n - j > lanes; j += 2 * lanes) {
+    const int columns = static_cast<int>(n - j < 2 * lanes ? n - j : 2 * lanes);
+    panel<T, Bytes, 2, Transposed>(m, depth, a, b + j, b_stride, c + j, c_stride, add, columns);
+  }
+  if (j < n) {
+    panel<T, Bytes, 1, Transposed>(m, depth, a, b + j, b_stride, c + j, c_stride, add, static_cast<int>(n - j));
+  }
+}
+
+// The panel of B at (k, j), `depth` deep and `columns` <= width wide, as rows of `width`, zero-filled.
+template <class T, int Bytes>
+void pack(const Product<T>& p, std::int64_t k, std::int64_t j, std::int64_t depth, int columns, int width, T* to) {
+  if (p.b_transposed) {
+    for (int c = 0; c < columns; ++c) {
+      const T* from = p.b + (j + c) * p.b_stride + k;
+      for (std::int64_t d = 0; d < depth; ++d) to[d * width + c] = from[d];
+    }
+  } else {
+    for (std::int64_t d = 0; d < depth; ++d) {
+      const T* from = p.b + (k + d) * p.b_stride + j;
+      for (int c = 0; c < columns; ++c) to[d * width + c] = from[c];
+    }
+  }
+  for (std::int64_t d = 0; columns < width && d < depth; ++d) {
+    for (int c = columns; c < width; ++c) to[d * width + c] = T{};
+  }
+}
+
+// scratch: gemm_scratch_bytes, 64-byte aligned.
+template <class T, int Bytes>
+void gemm(const Product<T>& p, T* scratch) {
+  constexpr int lanes = Vec<T, Bytes>::lanes;
+  if (p.k == 0 && !p.add) {
+    for (std::int64_t i = 0; i < p.m; ++i) {
+      for (std::int64_t j = 0; j < p.n; ++j) p.c[i * p.c_stride + j] = T{};
+    }
+  }
+  for (std::int64_t k = 0; k < p.k; k += gemm_depth) {
+    const std::int64_t depth = p.k - k < gemm_depth ? p.k - k : gemm_depth;
+    const bool add = p.add || k > 0;
+    const Operand<T> a{p.a_transposed ? p.a + k * p.a_stride : p.a + k, p.a_stride};
+    for (std::int64_t j = 0; j < p.n; j += 2 * lanes) {
+      const int columns = static_cast<int>(p.n - j < 2 * lanes ? p.n - j : 2 * lanes);
+      const int width = columns > lanes ? 2 * lanes : lanes;
+      pack<T, Bytes>(p, k, j, depth, columns, width, scratch);
+      if (p.a_transposed) {
+        padded_gemm<T, Bytes, true>(p.m, columns, depth, a, scratch, width, p.c + j, p.c_stride, add);
+      } else {
+        padded_gemm<T, Bytes, false>(p.m, columns, depth, a, scratch, width, p.c + j, p.c_stride, add);
+      }
+    }
+  }
+}
+
+}  // namespace hylas::kernels::cpu

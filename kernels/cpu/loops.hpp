@@ -1,0 +1,57 @@
+// Loops: the table of hot loops, compiled once for the build's instruction set and once for AVX-512.
+//
+// Where it stands: below every operator of kernels/cpu, above vec.hpp, gemm.hpp, rows.hpp, attention_head*.hpp. An
+// operator checks its tensors, then walks over trials and calls the loops of the machine it runs on. All entries are
+// pure functions of their arguments.
+#pragma once
+
+#include "kernels/cpu/attention_head_backward.hpp"
+#include "kernels/cpu/gemm.hpp"
+#include "kernels/cpu/rows.hpp"
+
+namespace hylas::kernels::cpu {
+
+template <class T>
+struct Loops {
+  void (*gemm)(const Product<T>&, T* scratch) = nullptr;
+  void (*attention_forward)(const AttentionHead<T>&, T* scratch) = nullptr;
+  void (*attention_backward)(const AttentionHead<T>&, T* scratch) = nullptr;
+  void (*rmsnorm_forward)(const NormRows<T>&) = nullptr;
+  void (*rmsnorm_backward)(const NormRows<T>&) = nullptr;
+  void (*swiglu_forward)(const GateRows<T>&) = nullptr;
+  void (*swiglu_backward)(const GateRows<T>&) = nullptr;
+  void (*rotate)(const RotateRows<T>&) = nullptr;
+  void (*cross_entropy)(LogitRow<T>&) = nullptr;
+  void (*adamw)(const AdamWBlock<T>&) = nullptr;
+  double (*sum_of_squares)(const T*, std::int64_t) = nullptr;
+  void (*add)(const T* from, T* to, std::int64_t) = nullptr;
+};
+
+template <class T, int Bytes>
+constexpr Loops<T> make_loops() {
+  return {gemm<T, Bytes>,
+          attention_forward_head<T, Bytes>,
+          attention_backward_head<T, Bytes>,
+          rmsnorm_forward<T, Bytes>,
+          rmsnorm_backward<T, Bytes>,
+          swiglu_forward<T, Bytes>,
+          swiglu_backward<T, Bytes>,
+          rotate<T, Bytes>,
+          cross_entropy<T, Bytes>,
+          adamw<T, Bytes>,
+          sum_of_squares<T, Bytes>,
+          add<T, Bytes>};
+}
+
+// Compiled for the build's own instruction set.
+template <class T>
+const Loops<T>& baseline_loops();
+// Compiled for AVX-512; null where the compiler has none. Only for machines that pass has_avx512().
+template <class T>
+const Loops<T>* avx512_loops();
+bool has_avx512();
+// The fastest of the two that runs here. Chosen by the machine alone.
+template <class T>
+const Loops<T>& loops();
+
+}  // namespace hylas::kernels::cpu
