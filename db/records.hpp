@@ -1,7 +1,9 @@
-// The plain records that go in and out of the store: strings and numbers, no model types. One struct a table, named after it.
+// The plain records that go in and out of the store: strings and numbers, no model types. One struct a table, named
+// after it.
 //
-// Times are UTC texts ("2026-01-31T12:00:00Z"), durations seconds, ids 64-bit row ids; keys (design_id, trial_key) are the
-// hashes that model/ makes. Texts may hold any bytes, NUL and quotes included: they are bound, never pasted into SQL.
+// Times are UTC texts ("2026-01-31T12:00:00Z"), durations seconds, ids 64-bit row ids; keys (design_id, trial_key) are
+// the hashes that model/ makes. Texts may hold any bytes, NUL and quotes included: they are bound, never pasted into
+// SQL.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,9 @@ enum class TrialState : std::uint8_t { queued, running, done, stopped, diverged,
 [[nodiscard]] std::string_view to_string(TrialState state);
 [[nodiscard]] TrialState trial_state(std::string_view name);  // the inverse; throws StoreError(corrupt)
 // done, stopped, diverged, failed: no worker will touch it again.
-[[nodiscard]] constexpr bool is_finished(TrialState s) { return s != TrialState::queued && s != TrialState::running; }
+[[nodiscard]] constexpr bool is_finished(TrialState s) {
+  return s != TrialState::queued && s != TrialState::running;
+}
 
 struct Study {
   std::int64_t id = 0;
@@ -46,11 +50,11 @@ struct NewTrial {
   std::string protocol_json;
   std::string cohort_key;
   std::int64_t seed = 0;
-  std::int64_t steps = 0;            // planned
+  std::int64_t steps = 0;  // planned
   std::int64_t tokens_per_step = 0;
-  std::string capability_metric;     // the metric whose D50 is asked for,
-  double capability_threshold = 0;   // its threshold,
-  double capability_stop_at = 0;     // and the value at which training stops early
+  std::string capability_metric;    // the metric whose D50 is asked for,
+  double capability_threshold = 0;  // its threshold,
+  double capability_stop_at = 0;    // and the value at which training stops early
 };
 
 struct Checkpoint {
@@ -63,13 +67,13 @@ struct Checkpoint {
 struct Trial : NewTrial {
   std::int64_t id = 0;
   TrialState state = TrialState::queued;
-  std::int64_t step = 0;          // of the last evaluation, or the step at which the trial finished
-  std::string message;            // why it failed or diverged; "" otherwise
-  double wall_seconds = 0;        // its share of the time spent on its cohorts
-  std::int64_t epoch = 0;         // how often it has been claimed
-  std::string owner;              // who holds or held it: "host:pid"
-  std::string started_at, finished_at;  // "" while there is none
-  std::string layout;             // of its design
+  std::int64_t step = 0;                 // of the last evaluation, or the step at which the trial finished
+  std::string message;                   // why it failed or diverged; "" otherwise
+  double wall_seconds = 0;               // its share of the time spent on its cohorts
+  std::int64_t epoch = 0;                // how often it has been claimed
+  std::string owner;                     // who holds or held it: "host:pid"
+  std::string started_at, finished_at;   // "" while there is none
+  std::string layout;                    // of its design
   std::optional<Checkpoint> checkpoint;  // the latest
 };
 
@@ -133,7 +137,8 @@ struct FinishRecord {
   double seconds = 0;  // as in EvaluationRecord
 };
 
-// What Store::commit writes in one transaction: evaluations, then checkpoints, then ends. A claim may appear in all three.
+// What Store::commit writes in one transaction: evaluations, then checkpoints, then ends. A claim may appear in all
+// three.
 struct Batch {
   std::vector<EvaluationRecord> evaluations;
   std::vector<CheckpointRecord> checkpoints;

@@ -1,18 +1,21 @@
-// run_sweep: trains the trials of a space that are not finished yet, and stores every curve. Stands between search/space
-// (which trials), model::Cohort (training) and db::Store (results); cli/sweep.cpp is its only user besides the tests.
+// run_sweep: trains the trials of a space that are not finished yet, and stores every curve. Stands between
+// search/space (which trials), model::Cohort (training) and db::Store (results); cli/sweep.cpp is its only user besides
+// the tests.
 //
 // Contract
 // - Trials of one cohort key that stand at the same step train as one cohort; a trial's points do not depend on it.
 // - After every evaluation one transaction holds the points of the whole cohort; only then does training go on.
-// - A trial stops early (state stopped) once its capability held stop_at at two successive evaluations; a loss that is not
+// - A trial stops early (state stopped) once its capability held stop_at at two successive evaluations; a loss that is
+// not
 //   finite ends it as diverged; an exception that follows it into a cohort of its own ends it as failed. Others go on.
-// - Checkpoints lie in <db>.checkpoints/<trial_key>/step-N.safetensors: the file first, then its row, then older files go.
+// - Checkpoints lie in <db>.checkpoints/<trial_key>/step-N.safetensors: the file first, then its row, then older files
+// go.
 // - Interrupted or killed at any moment, the next call with the same space continues from the checkpoints, records the
 //   points made since then again, and finds the same bits. Finished trials are not run again.
 // - Several processes may sweep one store at once: each claims cohorts of its own.
 //
-// Errors: InputError (exit 2) for trials that cannot be trained at all, StoreError (its own exit codes). An interrupt is no
-// error: the summary says so. Thread-safety: one call per Store at a time.
+// Errors: InputError (exit 2) for trials that cannot be trained at all, StoreError (its own exit codes). An interrupt
+// is no error: the summary says so. Thread-safety: one call per Store at a time.
 #pragma once
 
 #include <atomic>
@@ -37,26 +40,27 @@ enum class Progress : std::uint8_t {
 [[nodiscard]] Progress default_progress();
 
 struct SweepOptions {
-  std::string study = "default";
-  bool extend = false;             // let the space of an existing study change
-  bool retry_failed = false;       // run failed trials again from their beginning
-  int threads = 0;                 // < 1: all
+  std::string space_text;     // the space file as written, kept beside its canonical form
+  bool extend = false;        // let the space of an existing study change
+  bool retry_failed = false;  // run failed trials again from their beginning
+  int threads = 0;            // < 1: all
   std::string device = "cpu";
-  std::size_t max_cohort = 0;      // trials in lockstep; 0: what memory allows, at most 256
-  double checkpoint_seconds = 30;  // cadence; 0: after every slice of training, negative: only at the end and on interrupts
+  std::size_t max_cohort = 0;  // trials in lockstep; 0: what memory allows, at most 256
+  double checkpoint_seconds =
+      30;  // cadence; 0: after every slice of training, negative: only at the end and on interrupts
   bool keep_final_checkpoint = true;
   double lease_seconds = 120;
   Progress progress = Progress::none;
-  std::string program_version;     // provenance
+  std::string program_version;  // provenance
   // Becomes true when the sweep shall checkpoint and return. Give it InterruptGuard::flag() (interrupt.hpp).
   const std::atomic<bool>* interrupt = nullptr;
 };
 
 struct SweepSummary {
   std::map<db::TrialState, std::int64_t> trials;  // of this space, by state, at the end
-  std::int64_t trained = 0;       // trials this call brought to an end
+  std::int64_t trained = 0;                       // trials this call brought to an end
   std::int64_t already_finished = 0;
-  std::int64_t tokens = 0;        // trained by this call
+  std::int64_t tokens = 0;  // trained by this call
   double seconds = 0;
   bool interrupted = false;
   Profile profile;

@@ -14,10 +14,10 @@ struct Profile {
   double checkpoints = 0;
   double total = 0;
 
-  [[nodiscard]] double other() const;                 // planning, set-up of cohorts, progress
+  [[nodiscard]] double other() const;  // planning, set-up of cohorts, progress
   // (total - training - evaluation) / total: what the controller itself costs.
   [[nodiscard]] double share_outside_training() const;
-  [[nodiscard]] std::string text() const;             // a small table for people
+  [[nodiscard]] std::string text() const;  // a small table for people
 };
 
 // Adds the life of this object to one field of a profile.
