@@ -1,0 +1,25 @@
+// Distributions: the handful of special functions that fits need, stable in their tails.
+//
+// Accuracy: log_normal_cdf, log_normal_interval and the gamma family about 1e-14 relative; quantiles 1e-12. Every
+// function is thread-safe (std::lgamma, which writes a global, is not used). Sources: erfc and its asymptotic series
+// (Abramowitz and Stegun 7.1.23), Stirling's series with upward recurrence (6.1.41, 6.3.18, 6.4.12), the continued
+// fraction of the incomplete beta function (26.5.8, Lentz's method).
+#pragma once
+
+namespace hylas::fitting {
+
+[[nodiscard]] double normal_pdf(double x);
+[[nodiscard]] double normal_cdf(double x);
+[[nodiscard]] double log_normal_cdf(double x);
+// ln(Phi(b) - Phi(a)), a < b; a may be -infinity.
+[[nodiscard]] double log_normal_interval(double a, double b);
+[[nodiscard]] double normal_quantile(double p);
+
+[[nodiscard]] double student_t_cdf(double t, double degrees);
+[[nodiscard]] double student_t_quantile(double p, double degrees);
+
+[[nodiscard]] double log_gamma(double x);  // x > 0, as are the next two
+[[nodiscard]] double digamma(double x);
+[[nodiscard]] double trigamma(double x);
+
+}  // namespace hylas::fitting

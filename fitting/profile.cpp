@@ -1,0 +1,123 @@
+// Profile intervals: bracket outwards from the minimum, then regula falsi (Illinois) on the signed root of the
+// deviance, which is nearly linear in the coordinate.
+#include "fitting/profile.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace hylas::fitting {
+namespace {
+
+class Side {
+ public:
+  Side(const Objective& objective, const Box& box, const Solution& best, int j, double threshold,
+       const SolverOptions& options, ProfileInterval& out)
+      : objective_(objective), box_(box), best_(best), j_(j), threshold_(threshold), options_(options), out_(out) {
+    fixed_.assign(static_cast<std::size_t>(best.theta.size()), false);
+    fixed_[j] = true;
+    const Matrix covariance = best.covariance();
+    sd_ = std::sqrt(covariance(j, j));
+    direction_ = sd_ > 0 ? Vector(covariance.col(j) / covariance(j, j)) : Vector::Unit(best.theta.size(), j);
+    if (!(sd_ > 0) || !std::isfinite(sd_)) {  // on its bound: the slope says how far the threshold is
+      const double slope = std::abs(best.gradient[j]), curvature = std::abs(best.hessian(j, j));
+      sd_ = slope > 0 ? std::min(0.5 * threshold / slope, 1 / std::sqrt(curvature + 1e-12))
+                      : 1 / std::sqrt(curvature + 1e-12);
+    }
+  }
+
+  // Returns the end and whether it is open.
+  std::pair<double, bool> end(int sign) {
+    const double bound = sign > 0 ? box_.upper[j_] : box_.lower[j_];
+    const double centre = best_.theta[j_];
+    if (sign * (bound - centre) <= 1e-10 * std::max(1.0, std::abs(centre))) return {bound, true};
+    double inner = centre, inner_value = -threshold_;
+    double step = threshold_ * sd_;
+    if (std::isfinite(bound)) step = std::min(step, sign * (bound - centre));
+    double outer = centre + sign * step, outer_value = rise(outer, start_near(outer));
+    for (int i = 0; outer_value < 0; ++i) {
+      if (outer == bound || i > 60) return {bound, true};
+      const double slope = (outer_value - inner_value) / std::abs(outer - inner);
+      const double wanted = slope > 0 ? -1.1 * outer_value / slope : INFINITY;
+      const double stride = std::clamp(wanted, 0.05 * step, 3 * std::abs(outer - centre));
+      inner = outer;
+      inner_value = outer_value;
+      inner_theta_ = last_;
+      outer += sign * stride;
+      if (sign * (outer - bound) > 0) outer = bound;
+      outer_value = rise(outer, start_near(outer));
+    }
+    return {root(inner, inner_value, outer, outer_value), false};
+  }
+
+ private:
+  [[nodiscard]] Vector start_near(double value) const {
+    Vector theta = inner_theta_.size() == 0 ? best_.theta : inner_theta_;
+    theta += direction_ * (value - theta[j_]);
+    theta = box_.clamp(theta);
+    theta[j_] = value;
+    return theta;
+  }
+
+  // sqrt(2 rise) - threshold at a value of the coordinate.
+  double rise(double value, const Vector& start) {
+    Solution s = minimise(objective_, box_, start, fixed_, options_);
+    ++out_.solves;
+    if (!s.converged) {  // a poor start; the neighbour itself, moved in this coordinate alone, is another one
+      Vector plain = inner_theta_.size() == 0 ? best_.theta : inner_theta_;
+      plain[j_] = value;
+      const Solution other = minimise(objective_, box_, plain, fixed_, options_);
+      ++out_.solves;
+      if (other.objective < s.objective || !std::isfinite(s.objective)) s = other;
+    }
+    const double slack = 1e-5 * (1 + 1e-3 * std::abs(best_.objective));
+    if (s.objective < best_.objective - slack) out_.better = s.theta;
+    last_ = s.theta;
+    return std::sqrt(2 * std::max(0.0, s.objective - best_.objective)) - threshold_;
+  }
+
+  double root(double a, double fa, double b, double fb) {
+    int side = 0;
+    for (int i = 0; i < 40; ++i) {
+      if (std::abs(b - a) <= 1e-6 * sd_ * threshold_) break;
+      const double c = (a * fb - b * fa) / (fb - fa);
+      const double fc = rise(c, start_near(c));
+      if (std::abs(fc) <= 5e-4 * threshold_) return c;
+      if (fc < 0) {
+        a = c;
+        fa = fc;
+        inner_theta_ = last_;
+        if (side < 0) fb /= 2;
+        side = -1;
+      } else {
+        b = c;
+        fb = fc;
+        if (side > 0) fa /= 2;
+        side = 1;
+      }
+    }
+    return 0.5 * (a + b);
+  }
+
+  const Objective& objective_;
+  const Box& box_;
+  const Solution& best_;
+  int j_;
+  double threshold_;
+  const SolverOptions& options_;
+  ProfileInterval& out_;
+  std::vector<bool> fixed_;
+  Vector direction_, inner_theta_, last_;
+  double sd_ = 0;
+};
+
+}  // namespace
+
+ProfileInterval profile_interval(const Objective& objective, const Box& box, const Solution& best, int j,
+                                 double threshold, const SolverOptions& options) {
+  ProfileInterval out;
+  std::tie(out.low, out.low_open) = Side(objective, box, best, j, threshold, options, out).end(-1);
+  std::tie(out.high, out.high_open) = Side(objective, box, best, j, threshold, options, out).end(+1);
+  return out;
+}
+
+}  // namespace hylas::fitting
