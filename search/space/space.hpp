@@ -1,8 +1,8 @@
 // Space: a study as a person writes it (a TOML file), and the designs and trials it stands for.
 //
-// A space holds layout patterns with `{name}` holes, axes that fill the holes, arrangements ("every way to place `count`
-// layers `place` among `layers`"), one or more shapes, filters, a recipe and a strategy; search/space/examples/ shows all
-// of it. Parsing trains nothing and writes nothing.
+// A space holds layout patterns with `{name}` holes, axes that fill the holes, arrangements ("every way to place
+// `count` layers `place` among `layers`"), one or more shapes, filters, a recipe and a strategy; search/space/examples/
+// shows all of it. Parsing trains nothing and writes nothing.
 //
 // Order is deterministic: shapes as written; inside a shape patterns as written, then arrangements; holes count like an
 // odometer in the order in which they first appear in the pattern, the last one fastest. A design that was seen before
@@ -48,7 +48,8 @@ struct Space {
 
   // A study's recipes for one design. With recipe.tokens the number of steps follows from the design's context.
   [[nodiscard]] std::vector<model::Recipe> recipes_of(const model::Design& design) const;
-  // What the study is, whatever its file looks like: designs, recipes, strategy. Two files with equal texts are one study.
+  // What the study is, whatever its file looks like: designs, recipes, strategy. Two files with equal texts are one
+  // study.
   [[nodiscard]] std::string canonical_json() const;
 
   std::int64_t tokens = 0;  // recipe.tokens; 0 where the recipe gives steps
@@ -58,8 +59,8 @@ struct Space {
 [[nodiscard]] Space parse_space(std::string_view toml_text, const std::string& file = "space");
 [[nodiscard]] Space load_space(const std::filesystem::path& path);
 
-// The strategy's choice among `total` trials as indices: all in order (grid), or `strategy.trials` distinct ones (random;
-// the same on every machine: own bounded draw from std::mt19937_64, no library distribution).
+// The strategy's choice among `total` trials as indices: all in order (grid), or `strategy.trials` distinct ones
+// (random; the same on every machine: own bounded draw from std::mt19937_64, no library distribution).
 [[nodiscard]] std::vector<std::size_t> choose_trials(const Strategy& strategy, std::size_t total);
 
 }  // namespace hylas::search

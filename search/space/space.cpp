@@ -1,0 +1,201 @@
+// parse_space(): candidates become designs, designs and recipes become trials.
+#include "search/space/space.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <system_error>
+#include <unordered_set>
+
+#include "model/design/cost.hpp"
+#include "search/space/candidates.hpp"
+#include "search/space/space_file.hpp"
+#include "search/space/toml_reader.hpp"
+
+namespace hylas::search {
+namespace {
+
+using model::Design;
+using model::Recipe;
+
+constexpr std::int64_t kMostTrials = 100'000;
+
+bool passes(const Filter& filter, const Design& design) {
+  const model::Cost cost = model::cost_of(design);
+  return filter.parameters.holds(static_cast<double>(cost.parameters_non_embedding)) &&
+         filter.flops_per_token.holds(cost.flops_train) &&
+         filter.cache_bytes.holds(static_cast<double>(cost.cache_bytes)) &&
+         filter.full_fraction.holds(model::covariates_of(design).full_fraction);
+}
+
+void enumerate_designs(const SpaceFile& file, const TomlReader& root, Space& space) {
+  std::unordered_set<std::string> seen;
+  std::int64_t layers = 0;
+  for (const model::Shape& shape : file.shapes) {
+    for_each_candidate(file, root, [&](const Candidate& candidate) {
+      Design design =
+          root.placed_at(candidate.where, fmt::format("{} as {}: ", candidate.source, in_quotes(candidate.layout)),
+                         [&] { return Design::make(candidate.layout, shape); });
+      layers += design.depth();
+      if (layers > kMostLayers) {
+        root.fail(candidate.where,
+                  fmt::format("the study is larger than {} layers over all candidates; use fewer", kMostLayers));
+      }
+      ++space.counts.candidates;
+      if (!seen.insert(design.id()).second) {
+        ++space.counts.duplicates;
+      } else if (!passes(file.filter, design)) {
+        ++space.counts.filtered;
+      } else {
+        space.designs.push_back(std::move(design));
+      }
+    });
+  }
+  if (space.designs.empty()) {
+    root.fail(root.place_of("filter"),
+              fmt::format("no design is left: [filter] drops all {} of them", space.counts.filtered));
+  }
+}
+
+std::vector<Recipe> enumerate_recipes(const SpaceFile& file) {
+  std::vector<Recipe> recipes;
+  Recipe recipe = file.recipe;
+  for (const double learning_rate : file.recipe_axes.learning_rates) {
+    recipe.learning_rate = learning_rate;
+    for (const std::int64_t seed : file.recipe_axes.seeds) {
+      recipe.seed = seed;
+      const std::vector<std::int64_t> own = {seed};
+      for (const std::int64_t data_seed : file.recipe_axes.data_seeds.empty() ? own : file.recipe_axes.data_seeds) {
+        recipe.data_seed = data_seed;
+        recipes.push_back(recipe);
+      }
+    }
+  }
+  return recipes;
+}
+
+// What a recipe becomes for one design: tokens are rounded up to whole steps.
+Recipe fitted(Recipe recipe, std::int64_t tokens, const Design& design) {
+  if (tokens > 0) {
+    const std::int64_t step = recipe.batch * design.shape.context;
+    recipe.steps = tokens / step + (tokens % step == 0 ? 0 : 1);
+  }
+  return recipe;
+}
+
+std::int64_t count_recipes(const SpaceFile& file) {
+  const RecipeAxes& axes = file.recipe_axes;
+  return std::ssize(axes.learning_rates) * std::ssize(axes.seeds) *
+         std::max<std::int64_t>(1, std::ssize(axes.data_seeds));
+}
+
+// All values of recipes with all shapes, so that a bad one is found before anything is trained.
+void check_recipes(const SpaceFile& file, const TomlReader& root, const std::vector<Recipe>& recipes) {
+  if (file.recipe.batch < 1 || file.recipe.batch > 1 << 20) {  // before tokens are divided by it
+    root.fail(root.place_of("recipe.batch"), "recipe.batch must be from 1 to 2^20");
+  }
+  const auto check = [&](const Recipe& recipe, const model::Shape& shape) {
+    root.placed(
+        "",
+        [&] {
+          model::validate(fitted(recipe, file.tokens, {{}, shape}), shape);
+        },
+        "shape");
+  };
+  for (const model::Shape& shape : file.shapes) check(recipes[0], shape);
+  // Recipes differ in the learning rate and in seeds, which were checked when they were read.
+  for (const double learning_rate : file.recipe_axes.learning_rates) {
+    Recipe recipe = recipes[0];
+    recipe.learning_rate = learning_rate;
+    check(recipe, file.shapes[0]);
+  }
+}
+
+void enumerate_trials(const TomlReader& root, Space& space) {
+  const std::int64_t designs = std::ssize(space.designs), recipes = std::ssize(space.recipes);
+  const std::int64_t total = designs * recipes;
+  const bool random = space.strategy.kind == StrategyKind::random;
+  if (total > kMostTrials) {
+    root.fail(root.place_of("recipe"),
+              fmt::format("{} designs x {} recipes are {} trials; the limit is {}: use fewer seeds, "
+                          "learning rates or designs",
+                          designs, recipes, total, kMostTrials));
+  }
+  if (random && space.strategy.trials > total) {
+    root.fail(root.place_of("strategy.trials"),
+              fmt::format("strategy.trials is {}, but {} designs x {} recipes are {} trials", space.strategy.trials,
+                          designs, recipes, total));
+  }
+  std::int64_t layers = 0;
+  for (const std::size_t index : choose_trials(space.strategy, static_cast<std::size_t>(total))) {
+    const Design& design = space.designs[index / static_cast<std::size_t>(recipes)];
+    layers += design.depth();
+    if (layers > kMostLayers) {
+      root.fail(root.place_of("recipe"),
+                fmt::format("the study is larger than {} layers over all trials; use fewer", kMostLayers));
+    }
+    const Recipe& recipe = space.recipes[index % static_cast<std::size_t>(recipes)];
+    space.trials.push_back({design, fitted(recipe, space.tokens, design)});
+  }
+}
+
+}  // namespace
+
+std::vector<Recipe> Space::recipes_of(const Design& design) const {
+  std::vector<Recipe> result;
+  for (const Recipe& recipe : recipes) result.push_back(fitted(recipe, tokens, design));
+  return result;
+}
+
+std::string Space::canonical_json() const {
+  using nlohmann::json;
+  json root = {{"study", study}, {"tokens", tokens}, {"designs", json::array()}, {"recipes", json::array()}};
+  for (const Design& design : designs) root["designs"].push_back(design.canonical());
+  for (const Recipe& recipe : recipes) root["recipes"].push_back(json::parse(recipe.canonical_json()));
+  root["strategy"] = {{"kind", strategy.kind == StrategyKind::grid ? "grid" : "random"}};
+  if (strategy.kind == StrategyKind::random) {
+    root["strategy"]["trials"] = strategy.trials;
+    root["strategy"]["seed"] = strategy.seed;
+  }
+  return root.dump();
+}
+
+Space parse_space(std::string_view toml_text, const std::string& file_name) {
+  const toml::table table = parse_toml(toml_text, file_name);
+  const TomlReader root(table, "", file_name, root_keys());
+  const SpaceFile file = read_space_file(root);
+  Space space;
+  space.study = file.study;
+  space.strategy = file.strategy;
+  space.tokens = file.tokens;
+  if (count_recipes(file) > kMostTrials) {
+    root.fail(root.place_of("recipe"), fmt::format("over {} recipes; use fewer seeds or learning rates", kMostTrials));
+  }
+  space.recipes = enumerate_recipes(file);
+  check_recipes(file, root, space.recipes);
+  enumerate_designs(file, root, space);
+  for (Recipe& recipe : space.recipes) recipe = fitted(recipe, file.tokens, space.designs[0]);
+  enumerate_trials(root, space);
+  return space;
+}
+
+Space load_space(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    throw model::InputError(path.string() + " is a folder, not a space file");
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) {
+    throw model::InputError(fmt::format("cannot read the space file {}: {}; `hylas init` prints one to start from",
+                                        path.string(), std::generic_category().message(errno)));
+  }
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (stream.bad()) throw model::InputError("cannot read the space file " + path.string());
+  return parse_space(text.str(), path.string());
+}
+
+}  // namespace hylas::search
