@@ -1,0 +1,96 @@
+// Likelihood fits; contract in the header.
+#include "fitting/likelihood.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "fitting/distributions.hpp"
+#include "fitting/parallel.hpp"
+
+namespace hylas::fitting {
+namespace {
+
+constexpr double kRivalSlack = 0.05;  // log-likelihoods closer than this cannot be told apart by any data of this size
+
+void flag_open_ends(Parameter& p, const Reported& r, const ProfileInterval& interval, Edge edge) {
+  p.ci_low = interval.low_open ? r.natural_low : r.value(interval.low);
+  p.ci_high = interval.high_open ? r.natural_high : r.value(interval.high);
+  if (edge != Edge::none) return;  // said already
+  if (interval.low_open && interval.high_open) {
+    not_identified(p, "its profile is flat: the data do not limit it");
+  } else if (interval.low_open) {
+    not_identified(p, "its profile is flat below: the data set no lower limit");
+  } else if (interval.high_open) {
+    not_identified(p, "its profile is flat above: the data set no upper limit");
+  }
+}
+
+void flag_bounds_and_rivals(Fit& fit, const MultiStart& fits, const std::vector<Reported>& reported) {
+  const Matrix covariance = fits.best.covariance();
+  for (std::size_t j = 0; j < reported.size(); ++j) {
+    const int c = reported[j].coordinate;
+    const Edge edge = fits.best.edge[c];
+    if (edge != Edge::none) {
+      not_identified(fit.parameters[j], edge == Edge::lower ? "on its lower bound" : "on its upper bound");
+    }
+    const double sd = std::sqrt(covariance(c, c));
+    for (int i : rival_basins(fits, 0, kRivalSlack)) {
+      const double other = fits.all[i].theta[c];
+      if (std::abs(other - fits.best.theta[c]) > std::max(0.05 * std::abs(fits.best.theta[c]), 0.5 * sd)) {
+        not_identified(fit.parameters[j],
+                       fmt::format("another basin of equal likelihood has {:.4g}", reported[j].value(other)));
+        break;
+      }
+    }
+  }
+}
+
+bool wanted(const LikelihoodOptions& options, const std::string& name) {
+  return options.profile.empty() || std::ranges::find(options.profile, name) != options.profile.end();
+}
+
+}  // namespace
+
+double profile_threshold(double level, int runs, int coordinates) {
+  return student_t_quantile(0.5 + 0.5 * level, std::max(1, runs - coordinates));
+}
+
+MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
+                          const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
+                          const LikelihoodOptions& options) {
+  const double threshold = profile_threshold(options.level, runs, objective.size());
+  std::vector<ProfileInterval> intervals(reported.size());
+  MultiStart fits;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    fits = minimise_from(objective, box, starts);
+    if (!options.intervals) break;
+    parallel_for(static_cast<int>(reported.size()), options.threads, [&](int j) {
+      if (!wanted(options, reported[j].name)) return;
+      intervals[j] = profile_interval(objective, box, fits.best, reported[j].coordinate, threshold);
+    });
+    const auto better = std::ranges::find_if(intervals, [](const ProfileInterval& i) { return i.better.has_value(); });
+    if (better == intervals.end()) break;
+    starts.insert(starts.begin(), *better->better);  // a profile found a lower valley: start there too
+  }
+  fit.level = options.level;
+  fit.runs = runs;
+  describe_solution(fit, fits, coordinates);
+  fit.objective = fits.best.objective;
+  fit.log_likelihood = -fits.best.objective;
+  for (const Reported& r : reported) {
+    fit.parameters.push_back({r.name, r.value(fits.best.theta[r.coordinate]), kNaN, kNaN, true, ""});
+  }
+  flag_bounds_and_rivals(fit, fits, reported);
+  fit.interval_method = "none";
+  if (!options.intervals) return fits;
+  for (std::size_t j = 0; j < reported.size(); ++j) {
+    if (!wanted(options, reported[j].name)) continue;
+    flag_open_ends(fit.parameters[j], reported[j], intervals[j], fits.best.edge[reported[j].coordinate]);
+  }
+  fit.interval_method =
+      fmt::format("profile likelihood, t with {} degrees of freedom", std::max(1, runs - objective.size()));
+  return fits;
+}
+
+}  // namespace hylas::fitting

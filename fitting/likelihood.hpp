@@ -1,0 +1,39 @@
+// Fitting a likelihood law: multi-start, profile intervals with a t quantile, identification flags. Shared by F1 and
+// F3.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "fitting/identify.hpp"
+#include "fitting/law.hpp"
+#include "fitting/profile.hpp"
+
+namespace hylas::fitting {
+
+// How a coordinate is reported: estimate = exp(theta) or theta, under a name of its own.
+struct Reported {
+  std::string name;
+  int coordinate = 0;
+  bool exponential = false;
+  double natural_low = -kInfinity, natural_high = kInfinity;  // the parameter's own range: the end of an open interval
+  [[nodiscard]] double value(double theta) const { return exponential ? std::exp(theta) : theta; }
+};
+
+struct LikelihoodOptions {
+  double level = 0.9;
+  bool intervals = true;
+  std::vector<std::string> profile;  // names to profile; empty: all
+  int threads = 1;
+};
+
+// Fills everything of `fit` but law, runs' meaning and law-specific warnings. `runs` sets the degrees of freedom.
+MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
+                          const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
+                          const LikelihoodOptions& options);
+
+// Quantile that a profile's signed root is compared with: Student's t with runs - free coordinates degrees of freedom.
+[[nodiscard]] double profile_threshold(double level, int runs, int coordinates);
+
+}  // namespace hylas::fitting
