@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -161,16 +162,35 @@ void check_pages(Connection& connection) {
   }
 }
 
-// The objects of our schema must be those that this program makes, or its statements mean something else.
+using Schema = std::map<std::string, std::string>;  // what CREATE statement made an object, by its name
+
+Schema read_schema(Connection& connection) {
+  Schema schema;
+  Statement rows = connection.prepare("SELECT name, type, sql FROM sqlite_schema WHERE sql IS NOT NULL");
+  while (rows.step()) schema[rows.text(0)] = rows.text(1) + ": " + rows.text(2);
+  return schema;
+}
+
+// The objects of our schema must be those that this program makes, or its statements mean something else. Views, tables
+// and indexes that people added are left alone; triggers would run inside of our writes and are refused.
 void check_schema(Connection& connection) {
-  for (const char* table : {"studies", "designs", "protocols", "trials", "study_trials", "runs", "evaluations",
-                            "points", "checkpoints", "fits"}) {
-    Statement find = connection.prepare("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1");
-    find.bind(1, std::string_view(table));
-    if (!find.step() || find.integer(0) != 1) {
+  Connection fresh(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, connection.file(), {});
+  fresh.execute(schema_sql);
+  const Schema found = read_schema(connection);
+  for (const auto& [name, made_by] : read_schema(fresh)) {
+    const auto object = found.find(name);
+    if (object == found.end() || object->second != made_by) {
       throw StoreError(StoreErrorKind::corrupt,
-                       fmt::format("{} is damaged: the table {} is missing; restore a copy of the file",
-                                   connection.file().string(), table));
+                       fmt::format("{}: {} is {} in the schema; restore a copy of the file", connection.file().string(),
+                                   name, object == found.end() ? "missing" : "not what hylas made"));
+    }
+  }
+  for (const auto& [name, made_by] : found) {
+    if (made_by.starts_with("trigger: ")) {
+      throw StoreError(StoreErrorKind::corrupt,
+                       fmt::format("{}: somebody added the trigger {}; drop it (sqlite3 FILE 'DROP "
+                                   "TRIGGER ...')",
+                                   connection.file().string(), name));
     }
   }
 }
@@ -208,29 +228,49 @@ void migrate(Connection& connection) {
 
 }  // namespace
 
+namespace {
+
+// Looks, and writes nothing. True for a file that has no schema yet.
+bool inspect(Connection& connection, Access access, bool fresh, const OpenOptions& options) {
+  try {
+    harden(connection);
+    const Snapshot snapshot(connection);  // another process may be making the schema right now
+    const Header header = read_header(connection);
+    if (!is_new(header)) {
+      recognise(header, connection.file());
+      if (options.quick_check) check_pages(connection);
+      check_schema(connection);
+      return false;
+    }
+  } catch (const StoreError& error) {
+    // Before a file is known to be whole, a statement that SQLite cannot even prepare is the file's fault.
+    if (error.kind() != StoreErrorKind::internal) throw;
+    throw StoreError(StoreErrorKind::corrupt, error.what());
+  }
+  if (access == Access::read || (access == Access::write && !fresh)) {
+    const std::string name = connection.file().string();
+    throw StoreError(StoreErrorKind::foreign,
+                     fmt::format("{} holds no results; `hylas sweep SPACE.toml --db {}` makes them", name, name));
+  }
+  return true;
+}
+
+}  // namespace
+
 std::unique_ptr<Connection> open_connection(const fs::path& file, Access access, const OpenOptions& options) {
   check_place(file, access);
   const bool fresh = size_of(file) == 0;
   std::unique_ptr<Connection> connection = connect(file, access, options);
-  harden(*connection);
-  const Header header = read_header(*connection);
-  if (is_new(header)) {
-    if (access == Access::read || (access == Access::write && !fresh)) {
-      throw StoreError(StoreErrorKind::foreign,
-                       fmt::format("{} holds no results; `hylas sweep SPACE.toml --db {}` makes them", file.string(),
-                                   file.string()));
-    }
-  } else {
-    recognise(header, file);
-    if (options.quick_check) check_pages(*connection);
-  }
+  const bool is_new_file = inspect(*connection, access, fresh, options);
   if (access == Access::read) {
     connection->execute("PRAGMA query_only=ON");
-  } else {
-    use_write_ahead_log(*connection, options);
-    if (is_new(header)) migrate(*connection);
+    return connection;
   }
-  check_schema(*connection);
+  use_write_ahead_log(*connection, options);
+  if (is_new_file) {
+    migrate(*connection);
+    check_schema(*connection);
+  }
   return connection;
 }
 

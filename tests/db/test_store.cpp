@@ -227,7 +227,7 @@ TEST_CASE("hostile names are stored literally", "[store]") {
     const std::int64_t study = store.ensure_study(name, "{\"n\":1}", name);
     REQUIRE(store.study(name).id == study);
     REQUIRE(store.study(name).space_text == name);
-    const std::string key = "key " + name;
+    const std::string key = std::to_string(study) + " key " + name;
     store.add_designs(std::vector{sample_design("d1"), Design{"d" + name, name, name, name, 1, 1, 1, 1, 1}});
     const auto ids = store.add_trials(study, std::vector{sample_trial(key, "d" + name)});
     REQUIRE(store.find_trials(key).size() == 1);
