@@ -12,6 +12,8 @@ namespace hylas::kernels {
 struct Context {
   Device device;
   Arena arena;  // activations of a step, and the operators' scratch between mark() and rewind()
+  // On the CPU: keep to the instruction set of the build where the machine could do more (AVX-512).
+  bool baseline = false;
 };
 
 }  // namespace hylas::kernels

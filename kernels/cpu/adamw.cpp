@@ -15,7 +15,7 @@ void grad_norm(Context& ctx, const Tensor& grads, const Tensor& norm) {
     check.tensor("grads", grads, grads.dtype(), {grads.trials(), cpu::Check::any});
     check.tensor("norm", norm, grads.dtype(), {grads.trials()});
     for (std::int64_t p = 0; p < grads.trials(); ++p) {
-      const double sum = cpu::loops<T>().sum_of_squares(grads.trial<T>(p), grads.trial_size());
+      const double sum = cpu::loops<T>(ctx).sum_of_squares(grads.trial<T>(p), grads.trial_size());
       *norm.trial<T>(p) = static_cast<T>(std::sqrt(sum));
     }
   });
@@ -67,7 +67,7 @@ void adamw_update(Context& ctx, const AdamW& options, const AdamWData& data, con
         block.grad = grads.trial<T>(p) + begin;
         block.m = m.trial<T>(p) + begin;
         block.v = v.trial<T>(p) + begin;
-        cpu::loops<T>().adamw(block);
+        cpu::loops<T>(ctx).adamw(block);
       };
       update(0, options.decay_count);
       block.decay = T{};
@@ -83,7 +83,7 @@ void add_into(Context& ctx, const Tensor& part, const Tensor& sum) {
     check.tensor("part", part, part.dtype(), {part.trials(), cpu::Check::any});
     check.tensor("sum", sum, part.dtype(), {part.trials(), part.dim(1)});
     for (std::int64_t p = 0; p < part.trials(); ++p) {
-      cpu::loops<T>().add(part.trial<T>(p), sum.trial<T>(p), part.trial_size());
+      cpu::loops<T>(ctx).add(part.trial<T>(p), sum.trial<T>(p), part.trial_size());
     }
   });
 }

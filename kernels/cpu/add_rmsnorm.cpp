@@ -39,7 +39,7 @@ void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, co
       r.weight = weight.trial<T>(p);
       r.h = h.trial<T>(p);
       r.inv_rms = inv_rms.trial<T>(p);
-      cpu::loops<T>().rmsnorm_forward(r);
+      cpu::loops<T>(ctx).rmsnorm_forward(r);
     }
   });
 }
@@ -63,7 +63,7 @@ void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const
       r.dh = dh.trial<T>(p);
       r.dx = dx.trial<T>(p);
       r.dweight = dweight.trial<T>(p);
-      cpu::loops<T>().rmsnorm_backward(r);
+      cpu::loops<T>(ctx).rmsnorm_backward(r);
     }
   });
 }

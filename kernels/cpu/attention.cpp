@@ -76,7 +76,7 @@ void attention_forward(Context& ctx, const Heads& heads, const AttentionData& da
     for (std::int64_t p = 0; p < qkv.trials(); ++p) {
       for (std::int64_t i = 0; i < qkv.dim(1) * heads.query; ++i) {
         const auto head = head_of<T>(heads, data, qkv, out, lse, p, i / heads.query, i % heads.query);
-        cpu::loops<T>().attention_forward(head, scratch);
+        cpu::loops<T>(ctx).attention_forward(head, scratch);
       }
     }
   });
@@ -107,7 +107,7 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
         head.dk = dsequence + (head.k - sequence);
         head.dv = dsequence + (head.v - sequence);
         head.dsink = head.sink != nullptr ? dsink.trial<T>(p) + h : nullptr;
-        cpu::loops<T>().attention_backward(head, scratch);
+        cpu::loops<T>(ctx).attention_backward(head, scratch);
       }
     }
   });

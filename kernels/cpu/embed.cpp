@@ -47,7 +47,7 @@ void embed_backward(Context& ctx, const Tensor& dx, const Tensor& tokens, const 
       const auto* token = tokens.trial<std::int32_t>(p);
       for (std::int64_t i = 0; i < tokens.trial_size(); ++i) {
         assert(token[i] >= 0 && token[i] < dtable.dim(1));
-        cpu::loops<T>().add(dx.trial<T>(p) + i * d, dtable.trial<T>(p) + token[i] * d, d);
+        cpu::loops<T>(ctx).add(dx.trial<T>(p) + i * d, dtable.trial<T>(p) + token[i] * d, d);
       }
     }
   });

@@ -27,8 +27,8 @@ void forward(Context& ctx, const char* op, const Tensor& x, const Tensor& w, con
     const ArenaScope scope(ctx.arena);
     T* scratch = gemm_scratch<T>(ctx);
     for (std::int64_t p = 0; p < trials; ++p) {
-      cpu::loops<T>().gemm({rows, out, in, x.trial<T>(p), in, false, w.trial<T>(p), in, true, y.trial<T>(p), out, add},
-                           scratch);
+      cpu::loops<T>(ctx).gemm(
+          {rows, out, in, x.trial<T>(p), in, false, w.trial<T>(p), in, true, y.trial<T>(p), out, add}, scratch);
     }
   });
 }
@@ -57,7 +57,7 @@ void linear_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, cons
     const ArenaScope scope(ctx.arena);
     T* scratch = gemm_scratch<T>(ctx);
     for (std::int64_t p = 0; p < trials; ++p) {
-      cpu::loops<T>().gemm(
+      cpu::loops<T>(ctx).gemm(
           {rows, in, out, dy.trial<T>(p), out, false, w.trial<T>(p), in, false, dx.trial<T>(p), in, accumulate},
           scratch);
     }
@@ -78,7 +78,7 @@ void linear_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, con
     const ArenaScope scope(ctx.arena);
     T* scratch = gemm_scratch<T>(ctx);
     for (std::int64_t p = 0; p < trials; ++p) {
-      cpu::loops<T>().gemm(
+      cpu::loops<T>(ctx).gemm(
           {out, in, rows, dy.trial<T>(p), out, true, x.trial<T>(p), in, false, dw.trial<T>(p), in, true}, scratch);
     }
   });

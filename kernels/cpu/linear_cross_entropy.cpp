@@ -67,8 +67,7 @@ std::int64_t gather(const Head<T>& t, const Scratch<T>& s, std::int64_t& at) {
 }
 
 template <class T>
-void run(const Head<T>& t, const Scratch<T>& s) {
-  const auto& loops = cpu::loops<T>();
+void run(const cpu::Loops<T>& loops, const Head<T>& t, const Scratch<T>& s) {
   const std::int64_t v = t.vocabulary;
   const std::int64_t d = t.d;
   for (std::int64_t at = 0; at < t.rows;) {
@@ -135,7 +134,7 @@ void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& hea
       t.dh = dh.trial<T>(p);
       t.dhead = dhead.trial<T>(p);
       t.scale = static_cast<T>(scale);
-      run(t, scratch);
+      run(cpu::loops<T>(ctx), t, scratch);
     }
   });
 }
@@ -152,7 +151,7 @@ void linear_cross_entropy_eval(Context& ctx, const Tensor& h, const Tensor& head
     for (std::int64_t p = 0; p < h.trials(); ++p) {
       auto t = head_of<T>(h, head, targets, loss, p);
       t.predicted = predicted.trial<std::int32_t>(p);
-      run(t, scratch);
+      run(cpu::loops<T>(ctx), t, scratch);
     }
   });
 }

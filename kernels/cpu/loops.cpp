@@ -1,6 +1,8 @@
 // The hot loops for the build's own instruction set, and the choice between them and the AVX-512 copy.
 #include "kernels/cpu/loops.hpp"
 
+#include "kernels/context.hpp"
+
 namespace hylas::kernels::cpu {
 
 template <class T>
@@ -20,15 +22,14 @@ bool has_avx512() {
 }
 
 template <class T>
-const Loops<T>& loops() {
-  static const Loops<T>& table =
-      has_avx512() && avx512_loops<T>() != nullptr ? *avx512_loops<T>() : baseline_loops<T>();
-  return table;
+const Loops<T>& loops(const Context& ctx) {
+  static const Loops<T>& best = has_avx512() && avx512_loops<T>() != nullptr ? *avx512_loops<T>() : baseline_loops<T>();
+  return ctx.baseline ? baseline_loops<T>() : best;
 }
 
 template const Loops<float>& baseline_loops<float>();
 template const Loops<double>& baseline_loops<double>();
-template const Loops<float>& loops<float>();
-template const Loops<double>& loops<double>();
+template const Loops<float>& loops<float>(const Context&);
+template const Loops<double>& loops<double>(const Context&);
 
 }  // namespace hylas::kernels::cpu

@@ -9,6 +9,10 @@
 #include "kernels/cpu/gemm.hpp"
 #include "kernels/cpu/rows.hpp"
 
+namespace hylas::kernels {
+struct Context;  // not its header: avx512.cpp includes this file and must see no inline function of a library
+}
+
 namespace hylas::kernels::cpu {
 
 template <class T>
@@ -50,8 +54,8 @@ const Loops<T>& baseline_loops();
 template <class T>
 const Loops<T>* avx512_loops();
 bool has_avx512();
-// The fastest of the two that runs here. Chosen by the machine alone.
+// The fastest of the two that runs here, unless the context wants the baseline.
 template <class T>
-const Loops<T>& loops();
+const Loops<T>& loops(const Context& ctx);
 
 }  // namespace hylas::kernels::cpu

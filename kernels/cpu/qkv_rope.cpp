@@ -30,8 +30,8 @@ void rotate(Context& ctx, const char* op, const Heads& heads, const Tensor& cos,
       if (*rope_on.trial<std::int32_t>(p) == 0) continue;
       for (std::int64_t row = 0; row < qkv.dim(1) * length; ++row) {
         const std::int64_t t = row % length;
-        cpu::loops<T>().rotate({heads.query + heads.kv, half, cos.trial<T>() + t * half, sin.trial<T>() + t * half,
-                                qkv.trial<T>(p) + row * width, static_cast<T>(sign)});
+        cpu::loops<T>(ctx).rotate({heads.query + heads.kv, half, cos.trial<T>() + t * half, sin.trial<T>() + t * half,
+                                   qkv.trial<T>(p) + row * width, static_cast<T>(sign)});
       }
     }
   });
@@ -40,7 +40,7 @@ void rotate(Context& ctx, const char* op, const Heads& heads, const Tensor& cos,
 }  // namespace
 
 void rope_table(double theta, const Tensor& cos, const Tensor& sin) {
-  const cpu::Check check(Context{}, "rope_table");
+  const cpu::Check check(Context(), "rope_table");
   check.by_dtype("cos", cos, [&](auto zero) {
     using T = decltype(zero);
     check.tensor("cos", cos, cos.dtype(), {1, cpu::Check::any, cpu::Check::any});

@@ -19,7 +19,7 @@ void swiglu_forward(Context& ctx, const Tensor& gate_up, const Tensor& out) {
       r.columns = f;
       r.gate_up = gate_up.trial<T>(p);
       r.out = out.trial<T>(p);
-      cpu::loops<T>().swiglu_forward(r);
+      cpu::loops<T>(ctx).swiglu_forward(r);
     }
   });
 }
@@ -39,7 +39,7 @@ void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, co
       r.gate_up = gate_up.trial<T>(p);
       r.dout = dout.trial<T>(p);
       r.dgate_up = dgate_up.trial<T>(p);
-      cpu::loops<T>().swiglu_backward(r);
+      cpu::loops<T>(ctx).swiglu_backward(r);
     }
   });
 }
