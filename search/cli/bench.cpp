@@ -1,0 +1,153 @@
+// hylas bench: speed on this machine. `bench train` times whole training steps of a cohort of proxies.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "model/cohort.hpp"
+#include "model/design/cost.hpp"
+#include "search/cli/command.hpp"
+#include "search/cli/exit_code.hpp"
+
+namespace hylas::cli {
+namespace {
+
+// The cpu sizes are those of the PyTorch CPU baseline (untied), the others of the GPU one (tied).
+struct Size {
+  std::string_view name;
+  std::int64_t vocab, d_model, layers, heads, ffn, context, batch;
+  bool tied;
+};
+constexpr std::array<Size, 7> sizes = {{
+    {"cpu64", 128, 64, 4, 2, 192, 128, 16, false},
+    {"cpu128", 128, 128, 4, 2, 384, 512, 8, false},
+    {"cpu256", 128, 256, 4, 4, 768, 512, 4, false},
+    {"tiny", 512, 128, 4, 2, 384, 1024, 16, true},
+    {"small", 4096, 256, 8, 4, 768, 2048, 16, true},
+    {"mid", 4096, 512, 12, 8, 1536, 2048, 32, true},
+    {"big", 32768, 1024, 16, 16, 3072, 4096, 16, true},
+}};
+
+struct Options {
+  CommonOptions common;
+  std::string size = "cpu64";
+  std::string layout;
+  std::string device = "cpu";
+  std::int64_t trials = 1;
+  double seconds = 3;
+};
+
+const Size& find_size(const std::string& name) {
+  const auto* size = std::find_if(sizes.begin(), sizes.end(), [&](const Size& s) { return s.name == name; });
+  if (size != sizes.end()) return *size;
+  std::vector<std::string> names;
+  std::string listed;
+  for (const auto& s : sizes) {
+    names.emplace_back(s.name);
+    listed += (listed.empty() ? "" : ", ") + names.back();
+  }
+  const auto guess = model::nearest(name, names);
+  throw model::InputError("--size '" + name + "' is none of " + listed +
+                          (guess.empty() ? "" : "; did you mean '" + guess + "'?"));
+}
+
+std::vector<model::TrialSpec> make_trials(const Size& size, const Options& options) {
+  const model::Shape shape{.d_model = size.d_model, .heads = size.heads, .kv_heads = size.heads,
+                           .head_dim = size.d_model / size.heads, .ffn = size.ffn, .vocab = size.vocab,
+                           .context = size.context, .tied = size.tied};
+  const auto cpu = size.name.substr(0, 3) == "cpu";
+  const auto layout = !options.layout.empty() ? options.layout
+                      : cpu                   ? fmt::format("(swa:8 full)*{}", size.layers / 2)
+                                              : fmt::format("(swa:128*3 full/nope)*{}", size.layers / 4);
+  model::Recipe recipe;
+  recipe.task.keys = recipe.task.values = size.vocab / 2;
+  recipe.batch = size.batch;
+  recipe.steps = 1'000'000;
+  recipe.learning_rate = 1e-3;
+  std::vector<model::TrialSpec> trials;
+  for (std::int64_t p = 0; p < options.trials; ++p) {
+    recipe.seed = recipe.data_seed = p + 1;
+    trials.push_back({model::Design::make(layout, shape), recipe});
+  }
+  return trials;
+}
+
+struct Result {
+  double ms_per_step = 0;  // the median over single steps of the whole cohort
+  std::int64_t steps = 0;
+  double tokens_per_second = 0;
+  double gflops = 0;
+  std::size_t peak_bytes = 0;
+};
+
+Result measure(const std::vector<model::TrialSpec>& trials, const Options& options) {
+  using Clock = std::chrono::steady_clock;
+  model::Cohort cohort(trials, {.threads = options.common.threads, .device = options.device});
+  cohort.train_to(2);  // warm-up: memory and caches
+  std::vector<double> ms;
+  const auto begin = Clock::now();
+  while (ms.size() < 5 || std::chrono::duration<double>(Clock::now() - begin).count() < options.seconds) {
+    const auto start = Clock::now();
+    cohort.train_to(cohort.step() + 1);
+    ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+  }
+  Result result;
+  result.steps = static_cast<std::int64_t>(ms.size());
+  std::nth_element(ms.begin(), ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2), ms.end());
+  result.ms_per_step = ms[ms.size() / 2];
+  const auto tokens = static_cast<double>(cohort.tokens_per_step()) * static_cast<double>(trials.size());
+  result.tokens_per_second = tokens / result.ms_per_step * 1e3;
+  result.gflops = result.tokens_per_second * model::cost_of(trials.front().design).flops_train * 1e-9;
+  result.peak_bytes = cohort.peak_bytes();
+  return result;
+}
+
+int run_train(const Options& options) {
+  const auto trials = make_trials(find_size(options.size), options);
+  const auto result = measure(trials, options);
+  const auto layout = trials.front().design.layout_text();
+  if (options.common.json) {
+    print(nlohmann::ordered_json{{"size", options.size},
+                                 {"layout", layout},
+                                 {"trials", options.trials},
+                                 {"device", options.device},
+                                 {"tokens_per_second", result.tokens_per_second},
+                                 {"ms_per_step", result.ms_per_step},
+                                 {"steps", result.steps},
+                                 {"gflops", result.gflops},
+                                 {"peak_bytes", result.peak_bytes}}
+              .dump(2));
+  } else {
+    print(fmt::format("{} {} x {} on {}: {:.0f} tokens/s, {:.2f} ms a step (median of {}), {:.1f} GFLOP/s, {:.1f} MiB\n",
+                      options.size, options.trials, layout, options.device, result.tokens_per_second,
+                      result.ms_per_step, result.steps, result.gflops,
+                      static_cast<double>(result.peak_bytes) / (1 << 20)));
+  }
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_bench(Program& program) {
+  auto* bench = program.app.add_subcommand("bench", "speed on this machine");
+  bench->require_subcommand(1);
+  auto options = std::make_shared<Options>();
+  auto* command = add_command(program, *bench, "train", "whole training steps of a cohort of proxies",
+                              "hylas bench train --size cpu64 --trials 2 --json", options->common,
+                              [options] { return run_train(*options); });
+  command->add_option("--size", options->size, "cpu64, cpu128, cpu256, tiny, small, mid or big")->capture_default_str();
+  command->add_option("--layout", options->layout, "default: (swa:8 full)*k, or (swa:128*3 full/nope)*k from tiny on");
+  command->add_option("--trials", options->trials, "trials in the cohort")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--device", options->device, "cpu")->capture_default_str();
+  command->add_option("--seconds", options->seconds, "how long to measure")
+      ->capture_default_str()
+      ->check(CLI::Range(0.1, 3600.0));
+}
+
+}  // namespace hylas::cli

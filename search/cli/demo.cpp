@@ -1,0 +1,114 @@
+// hylas demo: the whole chain at toy size on the CPU: sweep, D50 table, law, curves, recommendation.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "model/design/cost.hpp"
+#include "search/cli/command.hpp"
+#include "search/cli/exit_code.hpp"
+#include "search/cli/store_options.hpp"
+#include "search/cli/sweep_text.hpp"
+#include "search/run/controller.hpp"
+#include "search/run/interrupt.hpp"
+#include "search/space/embedded.hpp"
+#include "search/space/space.hpp"
+#include "search/study/emergence_report.hpp"
+#include "search/study/study_advice.hpp"
+#include "search/study/study_fit.hpp"
+
+namespace hylas::cli {
+namespace {
+
+constexpr auto db_file = "demo.db";
+constexpr auto svg_file = "demo-curves.svg";
+// What the recommendation is asked for: half a million tokens of the dearest design of the demo.
+constexpr double budget_tokens = 5e5;
+
+struct Options {
+  CommonOptions common;
+};
+
+search::SweepSummary sweep(const search::Space& space, db::Store& store, const CommonOptions& common) {
+  search::SweepOptions options;
+  options.space_text = search::demo_space;
+  options.threads = common.threads;
+  options.program_version = HYLAS_VERSION;
+  options.progress = search::default_progress();
+  const search::InterruptGuard guard;
+  options.interrupt = search::InterruptGuard::flag();
+  return search::run_sweep(space, store, options);
+}
+
+search::Request budget_for(const search::Space& space) {
+  search::Request request;
+  for (const auto& design : space.designs) {
+    request.flops = std::max(request.flops, budget_tokens * model::cost_of(design).flops_train);
+    request.context = design.shape.context;
+  }
+  return request;
+}
+
+void write_svg(const search::Plot& plot) {
+  std::ofstream out(svg_file, std::ios::binary);
+  out << search::svg_plot(plot);
+  if (!out.flush()) throw std::runtime_error(std::string(svg_file) + " cannot be written in this directory");
+}
+
+std::string as_text(const search::SweepSummary& summary, const search::StudyRuns& runs, const fitting::EmergenceFit& fit,
+                    const search::Request& request, const search::Advice& advice) {
+  std::string text = fmt::format("{} trials, {} tokens trained in {:.1f} s\n\n", runs.runs.size() + runs.left_out,
+                                 search::short_number(static_cast<double>(summary.tokens)), summary.seconds);
+  text += search::study_fit_text(runs, fit) + "\n" + search::terminal_plot(search::curves_plot(runs)) + "\n";
+  text += search::to_text(advice);
+  text += fmt::format("\nThe curves are in {}, every number is in {}. Next:\n", svg_file, db_file);
+  text += fmt::format("  hylas recommend --db {} --flops {:.3g} --context {}   with another budget\n", db_file,
+                      request.flops / 4, request.context);
+  text += "  hylas init space.toml                                      a search of your own\n";
+  return text;
+}
+
+std::string as_json(const search::SweepSummary& summary, const search::StudyRuns& runs, const fitting::EmergenceFit& fit,
+                    const search::Advice& advice) {
+  return nlohmann::ordered_json{{"sweep", sweep_json(summary)},
+                                {"fit", search::study_fit_json(runs, fit)},
+                                {"advice", nlohmann::ordered_json::parse(search::to_json(advice))},
+                                {"files", {db_file, svg_file}}}
+      .dump(2);
+}
+
+int run(const Options& options) {
+  const auto space = search::parse_space(search::demo_space, "demo.toml (built in)");
+  std::fprintf(stderr, "hylas demo: %zu designs x %zu seeds of a tiny hybrid, into ./%s; stop and rerun it as you like\n",
+               space.designs.size(), space.trials.size() / space.designs.size(), db_file);
+  auto store = StoreOptions{db_file, ""}.open(db::Access::create);
+  const auto summary = sweep(space, store, options.common);
+  if (summary.exit_code() == exit_interrupted) {
+    print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, db_file));
+    return exit_interrupted;
+  }
+  const auto runs = search::load_study_runs(store, space.study);
+  search::StudyFitOptions fit_options;
+  fit_options.threads = options.common.threads;
+  const auto fit = search::fit_study(runs, fit_options);
+  store.add_fit(runs.study.id, "emergence", search::study_fit_json(runs, fit).dump(), HYLAS_VERSION);
+  write_svg(search::curves_plot(runs));
+  const auto request = budget_for(space);
+  const auto advice = search::advise(store, runs, fit, search::study_candidates(runs, request.context), request,
+                                     options.common.threads);
+  print(options.common.json ? as_json(summary, runs, fit, advice) : as_text(summary, runs, fit, request, advice));
+  return summary.exit_code();
+}
+
+}  // namespace
+
+void add_demo(Program& program) {
+  auto options = std::make_shared<Options>();
+  add_command(program, program.app, "demo", "the whole chain at toy size on the CPU, in minutes; writes ./demo.db",
+              "hylas demo", options->common, [options] { return run(*options); });
+}
+
+}  // namespace hylas::cli

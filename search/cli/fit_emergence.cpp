@@ -1,0 +1,66 @@
+// hylas fit emergence --db F: the law of when a capability emerges, from a study's runs.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "search/cli/command.hpp"
+#include "search/cli/exit_code.hpp"
+#include "search/cli/fit.hpp"
+#include "search/cli/store_options.hpp"
+#include "search/study/emergence_report.hpp"
+#include "search/study/study_fit.hpp"
+
+namespace hylas::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  StoreOptions store;
+  search::StudyFitOptions fit;
+  std::string metric;
+  double threshold = 0.5;
+  std::string svg;
+  bool no_store = false;
+};
+
+void write_svg(const std::string& path, const search::StudyRuns& runs) {
+  std::ofstream out(path, std::ios::binary);
+  out << search::svg_plot(search::curves_plot(runs));
+  if (!out.flush()) throw std::runtime_error(path + " cannot be written; is the directory there, and is space left?");
+}
+
+int run(Options options) {
+  options.fit.threads = options.common.threads;
+  auto store = options.store.open(options.no_store ? db::Access::read : db::Access::write);
+  const auto runs = search::load_study_runs(store, options.store.study, options.metric, options.threshold);
+  const auto fit = search::fit_study(runs, options.fit);
+  const auto json = search::study_fit_json(runs, fit);
+  if (!options.no_store) store.add_fit(runs.study.id, "emergence", json.dump(), HYLAS_VERSION);
+  if (!options.svg.empty()) write_svg(options.svg, runs);
+  print(options.common.json ? json.dump(2) : search::study_fit_text(runs, fit));
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_fit_emergence(Program& program, CLI::App& parent) {
+  auto options = std::make_shared<Options>();
+  auto* command = add_command(program, parent, "emergence", "when a capability emerges: window slope, NoPE shift, D50",
+                              "hylas fit emergence --db demo.db --law F3 --svg curves.svg", options->common,
+                              [options] { return run(*options); });
+  options->store.add_to(*command);
+  command->add_option("--law", options->fit.law, "F3 (times to emergence) or F1 (whole curves)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"F1", "F3"}));
+  command->add_option("--metric", options->metric, "default: the capability that was swept for");
+  command->add_option("--threshold", options->threshold, "of --metric; defines its D50")->capture_default_str();
+  command->add_option("--terms", options->fit.terms, "columns of ln D50, e.g. ln_window,nope (default: all that vary)")
+      ->delimiter(',');
+  command->add_option("--level", options->fit.level, "of the intervals")->capture_default_str()->check(CLI::Range(0.5, 0.999));
+  command->add_option("--svg", options->svg, "also write the curves as an SVG file");
+  command->add_flag("--no-store", options->no_store, "do not keep the fit in the store");
+}
+
+}  // namespace hylas::cli

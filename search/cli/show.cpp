@@ -1,0 +1,123 @@
+// hylas show TRIAL --db F: one trial, its design, recipe and curve.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "search/cli/command.hpp"
+#include "search/cli/exit_code.hpp"
+#include "search/cli/store_options.hpp"
+#include "search/report/plot.hpp"
+#include "search/report/table.hpp"
+#include "search/run/emergence.hpp"
+#include "search/study/emergence_report.hpp"
+
+namespace hylas::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  StoreOptions store;
+  std::string trial;
+};
+
+db::Trial find_trial(const db::Store& store, const std::string& prefix) {
+  const auto found = store.find_trials(prefix);
+  if (found.size() == 1) return found.front();
+  if (found.empty()) {
+    throw model::InputError("no trial key starts with '" + prefix + "'; hylas export --db " + store.file().string() +
+                            " lists them");
+  }
+  std::string keys;
+  for (std::size_t i = 0; i < found.size() && i < 5; ++i) keys += " " + found[i].trial_key;
+  throw model::InputError(fmt::format("{} trial keys start with '{}':{}{}; give more digits", found.size(), prefix, keys,
+                                      found.size() > 5 ? " ..." : ""));
+}
+
+search::Emergence d50_of(const db::Trial& trial, const std::vector<db::Point>& points) {
+  std::vector<search::CapabilityPoint> curve;
+  for (const auto& point : points) {
+    if (point.metric == trial.capability_metric) curve.push_back({point.tokens, point.value});
+  }
+  return search::emergence_of(curve, trial.capability_threshold);
+}
+
+std::string as_json(const db::Trial& trial, const std::vector<db::Point>& points) {
+  using Json = nlohmann::ordered_json;
+  auto list = Json::array();
+  for (const auto& p : points) {
+    list.push_back({{"step", p.step},
+                    {"tokens", p.tokens},
+                    {"metric", p.metric},
+                    {"value", std::isfinite(p.value) ? Json(p.value) : Json(nullptr)},
+                    {"count", p.count}});
+  }
+  const auto d50 = d50_of(trial, points);
+  return Json{{"trial_key", trial.trial_key},
+              {"design_id", trial.design_id},
+              {"layout", trial.layout},
+              {"state", db::to_string(trial.state)},
+              {"message", trial.message},
+              {"seed", trial.seed},
+              {"step", trial.step},
+              {"steps", trial.steps},
+              {"wall_seconds", trial.wall_seconds},
+              {"recipe", Json::parse(trial.recipe_json)},
+              {"protocol", Json::parse(trial.protocol_json)},
+              {"d50", {{"lower", d50.lower}, {"upper", d50.emerged ? Json(d50.upper) : Json(nullptr)}}},
+              {"points", list}}
+      .dump(2);
+}
+
+// Rows are evaluations, columns metrics.
+std::string curve_table(const std::vector<db::Point>& points) {
+  std::map<std::string, std::size_t> columns;
+  search::Table table;
+  table.columns = {{"step", search::Align::right}, {"tokens", search::Align::right}};
+  for (const auto& p : points) {
+    if (columns.emplace(p.metric, columns.size() + 2).second) table.columns.push_back({p.metric, search::Align::right});
+  }
+  std::map<std::int64_t, std::size_t> rows;
+  for (const auto& p : points) {
+    const auto [row, fresh] = rows.emplace(p.step, table.rows.size());
+    if (fresh) {
+      table.rows.emplace_back(table.columns.size());
+      table.rows.back()[0] = std::to_string(p.step);
+      table.rows.back()[1] = std::to_string(p.tokens);
+    }
+    table.rows[row->second][columns.at(p.metric)] = fmt::format("{:.4f}", p.value);
+  }
+  return search::text_table(table);
+}
+
+std::string as_text(const db::Trial& trial, const std::vector<db::Point>& points) {
+  auto text = fmt::format("trial   {}\nlayout  {} (design {})\nstate   {} at step {} of {}, {:.1f} s\nseed    {}\n",
+                          trial.trial_key, search::printable(trial.layout), trial.design_id, db::to_string(trial.state),
+                          trial.step, trial.steps, trial.wall_seconds, trial.seed);
+  if (!trial.message.empty()) text += "message " + search::printable(trial.message) + "\n";
+  text += fmt::format("D50     {} tokens ({} at {})\nrecipe  {}\n\n", search::d50_text(d50_of(trial, points)),
+                      trial.capability_metric, trial.capability_threshold, trial.recipe_json);
+  return text + curve_table(points);
+}
+
+int run(const Options& options) {
+  const auto store = options.store.open(db::Access::read);
+  const auto trial = find_trial(store, options.trial);
+  const auto points = store.points(trial.id);
+  print(options.common.json ? as_json(trial, points) : as_text(trial, points));
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_show(Program& program) {
+  auto options = std::make_shared<Options>();
+  auto* command = add_command(program, program.app, "show", "one trial: design, recipe and curve",
+                              "hylas show 3f2a --db demo.db", options->common, [options] { return run(*options); });
+  command->add_option("trial", options->trial, "the first digits of its key")->required();
+  options->store.add_to(*command);
+}
+
+}  // namespace hylas::cli

@@ -1,0 +1,99 @@
+// hylas sweep SPACE.toml --db F: trains the trials of a space; run it again to resume.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "search/cli/command.hpp"
+#include "search/cli/exit_code.hpp"
+#include "search/cli/store_options.hpp"
+#include "search/cli/sweep_text.hpp"
+#include "search/run/controller.hpp"
+#include "search/run/interrupt.hpp"
+#include "search/space/space.hpp"
+
+namespace hylas::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  search::SweepOptions sweep;
+  std::string space;
+  std::string db;
+  std::string progress;
+  bool dry_run = false;
+  bool profile = false;
+  bool no_final_checkpoints = false;
+};
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+int dry_run(const Options& options, const search::Space& space) {
+  const auto plan = search::plan_sweep(space);
+  if (options.common.json) {
+    print(nlohmann::ordered_json{{"designs", plan.designs},
+                                 {"trials", plan.trials},
+                                 {"cohorts", plan.cohorts},
+                                 {"largest_cohort", plan.largest_cohort},
+                                 {"evaluations", plan.evaluations},
+                                 {"tokens", plan.tokens},
+                                 {"flops", plan.flops}}
+              .dump(2));
+  } else {
+    print(fmt::format("{} designs, {} trials in {} cohorts (the largest of {}), {} evaluations;\n"
+                      "at most {:.4g} tokens and {:.3g} training FLOPs, less what stops early. Nothing was trained.\n",
+                      plan.designs, plan.trials, plan.cohorts, plan.largest_cohort, plan.evaluations,
+                      static_cast<double>(plan.tokens), plan.flops));
+  }
+  return exit_ok;
+}
+
+int run(Options options) {
+  const auto space = search::load_space(options.space);
+  if (options.dry_run) return dry_run(options, space);
+  if (options.db.empty()) throw model::InputError("hylas sweep needs --db FILE: where the results go (or --dry-run)");
+  auto& sweep = options.sweep;
+  sweep.space_text = read_text(options.space);
+  sweep.threads = options.common.threads;
+  sweep.keep_final_checkpoint = !options.no_final_checkpoints;
+  sweep.program_version = HYLAS_VERSION;
+  sweep.progress = options.progress == "jsonl"  ? search::Progress::jsonl
+                   : options.progress == "none" ? search::Progress::none
+                                                : search::default_progress();
+  auto store = StoreOptions{options.db, ""}.open(db::Access::create);
+  const search::InterruptGuard guard;
+  sweep.interrupt = search::InterruptGuard::flag();
+  const auto summary = search::run_sweep(space, store, sweep);
+  print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, options.db));
+  if (options.profile) std::fputs(summary.profile.text().c_str(), stderr);
+  return summary.exit_code();
+}
+
+}  // namespace
+
+void add_sweep(Program& program) {
+  auto options = std::make_shared<Options>();
+  auto* command = add_command(program, program.app, "sweep", "trains the trials of a space; run it again to resume",
+                              "hylas sweep search/space/examples/demo.toml --db demo.db", options->common,
+                              [options] { return run(*options); });
+  command->add_option("space", options->space, "a space file (see: hylas init)")->required();
+  command->add_option("--db", options->db, "the results store, made if it does not exist");
+  command->add_flag("--dry-run", options->dry_run, "say what would be trained, and stop");
+  command->add_flag("--extend", options->sweep.extend, "let the space of an existing study change");
+  command->add_flag("--retry-failed", options->sweep.retry_failed, "run failed trials again from their beginning");
+  command->add_flag("--profile", options->profile, "print where the time went, on stderr");
+  command->add_option("--progress", options->progress, "jsonl: one object a line on stderr after each commit; none")
+      ->check(CLI::IsMember({"jsonl", "none", "text"}));
+  command->add_option("--device", options->sweep.device, "cpu")->capture_default_str();
+  command->add_option("--max-cohort", options->sweep.max_cohort, "trials in lockstep at most (0: what memory allows)");
+  command->add_option("--checkpoint-seconds", options->sweep.checkpoint_seconds, "time between checkpoints")
+      ->capture_default_str();
+  command->add_flag("--no-final-checkpoints", options->no_final_checkpoints, "drop a trial's weights once it has ended");
+}
+
+}  // namespace hylas::cli

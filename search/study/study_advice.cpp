@@ -1,0 +1,38 @@
+// See study_advice.hpp.
+#include "search/study/study_advice.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "search/study/study_fit.hpp"
+
+namespace hylas::search {
+
+std::vector<Candidate> study_candidates(const StudyRuns& runs, std::int64_t context) {
+  std::vector<Candidate> candidates;
+  for (const auto& design : runs.designs) {
+    auto shape = design.shape;
+    if (context > 0) shape.context = context;
+    candidates.push_back({model::Design::make(design.layout_text(), shape), runs.label(design)});
+  }
+  return candidates;
+}
+
+Advice advise(const db::Store& store, const StudyRuns& runs, const fitting::EmergenceFit& fit,
+              const std::vector<Candidate>& candidates, const Request& request, int threads) {
+  Evidence evidence;
+  evidence.emergence = fit;
+  evidence.loss = fit_study_loss(store, runs, threads);
+  std::set<double> sizes;
+  evidence.context_min = evidence.context_max = runs.designs.front().shape.context;
+  for (const auto& design : runs.designs) {
+    sizes.insert(law_covariates(design).parameters);
+    evidence.context_min = std::min(evidence.context_min, design.shape.context);
+    evidence.context_max = std::max(evidence.context_max, design.shape.context);
+  }
+  evidence.sizes.assign(sizes.begin(), sizes.end());
+  evidence.runs_per_design = static_cast<int>((runs.runs.size() + runs.designs.size() - 1) / runs.designs.size());
+  return recommend(candidates, evidence, request);
+}
+
+}  // namespace hylas::search

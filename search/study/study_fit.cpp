@@ -1,0 +1,64 @@
+// See study_fit.hpp.
+#include "search/study/study_fit.hpp"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "search/advise/recommend.hpp"
+#include "search/study/emergence_report.hpp"
+
+namespace hylas::search {
+
+fitting::EmergenceFit fit_study(const StudyRuns& runs, const StudyFitOptions& options) {
+  fitting::EmergenceOptions chosen;
+  if (!options.terms.empty()) chosen.terms = options.terms;
+  chosen.level = options.level;
+  chosen.threads = options.threads;
+  if (options.law == "F3") return fitting::fit_emergence_time(emergence_runs(runs), chosen);
+  if (options.law == "F1") return fitting::fit_emergence_curve(curve_runs(runs), chosen);
+  throw model::InputError("--law '" + options.law + "' is none of F1, F3");
+}
+
+std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const StudyRuns& runs, int threads) {
+  std::set<double> sizes;
+  fitting::LossData data;
+  const auto losses = load_study_runs(store, runs.study.name, "loss");
+  for (const auto& run : losses.runs) {
+    const auto n = law_covariates(losses.design(run.design_id)).parameters;
+    const auto& last = run.curve.back();
+    if (!(last.value > 0) || last.tokens <= 0) continue;
+    sizes.insert(n);
+    data.n.push_back(n);
+    data.d.push_back(static_cast<double>(last.tokens));
+    data.loss.push_back(last.value);
+    data.run.push_back(run.trial_key);
+  }
+  if (sizes.size() < 3) return std::nullopt;
+  fitting::LossOptions options;
+  options.threads = threads;
+  return fitting::fit_chinchilla(data, options);
+}
+
+std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
+  auto text = fmt::format("D50: tokens at which {} first holds {} at two successive evaluations.\n\n", runs.metric,
+                          runs.threshold);
+  text += d50_table(runs, fit) + "\n" + law_in_words(runs, fit) + "\n" + fitting::to_text(fit.fit);
+  for (const auto& [name, why] : fit.columns.dropped) text += fmt::format("left out: {} ({})\n", name, why);
+  return text;
+}
+
+nlohmann::ordered_json study_fit_json(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
+  auto json = nlohmann::ordered_json::parse(fitting::to_json(fit.fit));
+  json["study"] = runs.study.name;
+  json["metric"] = runs.metric;
+  json["threshold"] = runs.threshold;
+  json["designs"] = d50_json(runs, fit);
+  json["left_out"] = runs.left_out;
+  auto dropped = nlohmann::ordered_json::object();
+  for (const auto& [name, why] : fit.columns.dropped) dropped[name] = why;
+  json["dropped_terms"] = dropped;
+  return json;
+}
+
+}  // namespace hylas::search

@@ -1,0 +1,141 @@
+// See study_runs.hpp.
+#include "search/study/study_runs.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include "search/advise/recommend.hpp"
+#include "search/report/design_json.hpp"
+
+namespace hylas::search {
+namespace {
+
+model::Design read_design(const db::Design& record) {
+  auto design = model::Design::make(record.layout, shape_from_json(record.shape_json));
+  if (design.id() != record.design_id) {
+    throw model::InputError("design " + record.design_id + " reads back as " + design.id() +
+                            "; was this database written by another program or version?");
+  }
+  return design;
+}
+
+[[noreturn]] void no_such_metric(const std::string& metric, const std::set<std::string>& known) {
+  const std::vector<std::string> names(known.begin(), known.end());
+  const auto guess = model::nearest(metric, names);
+  std::string message = "no trial of this study recorded the metric '" + metric + "'";
+  if (!guess.empty()) message += "; did you mean '" + guess + "'?";
+  if (guess.empty() && !names.empty()) message += fmt::format("; there are: {}", fmt::join(names, ", "));
+  if (names.empty()) message += "; nothing has been evaluated yet: run hylas sweep first";
+  throw model::InputError(message);
+}
+
+StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double threshold) {
+  std::vector<CapabilityPoint> points;
+  for (const auto& point : curve) points.push_back({point.tokens, point.value});
+  return {trial.trial_key, trial.design_id, trial.seed, trial.state, trial.steps * trial.tokens_per_step,
+          std::move(curve), emergence_of(points, threshold)};
+}
+
+}  // namespace
+
+const model::Design& StudyRuns::design(const std::string& design_id) const {
+  const auto found = std::find_if(designs.begin(), designs.end(), [&](const auto& d) { return d.id() == design_id; });
+  if (found == designs.end()) throw std::logic_error("StudyRuns: a run of a design that is not in the study");
+  return *found;
+}
+
+std::vector<const StudyRun*> StudyRuns::runs_of(const std::string& design_id) const {
+  std::vector<const StudyRun*> chosen;
+  for (const auto& run : runs) {
+    if (run.design_id == design_id) chosen.push_back(&run);
+  }
+  return chosen;
+}
+
+std::string StudyRuns::label(const model::Design& design) const {
+  const bool one_shape = std::all_of(designs.begin(), designs.end(), [&](const auto& d) { return d.shape == design.shape; });
+  return one_shape ? design.layout_text()
+                   : fmt::format("{} d{} T{}", design.layout_text(), design.shape.d_model, design.shape.context);
+}
+
+db::Study choose_study(const db::Store& store, const std::string& name) {
+  if (!name.empty()) return store.study(name);
+  const auto studies = store.studies();
+  if (studies.size() == 1) return studies.front();
+  if (studies.empty()) throw model::InputError(store.file().string() + " holds no study yet: run hylas sweep first");
+  std::vector<std::string> names;
+  for (const auto& study : studies) names.push_back(study.name);
+  throw model::InputError(
+      fmt::format("{} holds {} studies; choose one with --study: {}", store.file().string(), names.size(), fmt::join(names, ", ")));
+}
+
+StudyRuns load_study_runs(const db::Store& store, const std::string& study, const std::string& metric, double threshold) {
+  StudyRuns result;
+  result.study = choose_study(store, study);
+  result.threshold = threshold;
+  for (const auto& record : store.designs(result.study.id)) result.designs.push_back(read_design(record));
+  const auto trials = store.trials(result.study.id);
+  if (trials.empty()) throw model::InputError("study '" + result.study.name + "' has no trials");
+  result.metric = metric;
+  if (metric.empty()) {
+    result.metric = trials.front().capability_metric;
+    result.threshold = trials.front().capability_threshold;
+  }
+  std::map<std::int64_t, std::vector<RunPoint>> curves;
+  for (const auto& point : store.study_points(result.study.id, result.metric)) {
+    curves[point.trial].push_back({point.tokens, point.value, point.count});
+  }
+  if (curves.empty()) {
+    std::set<std::string> known;
+    for (const auto& point : store.study_points(result.study.id)) known.insert(point.metric);
+    no_such_metric(result.metric, known);
+  }
+  for (const auto& trial : trials) {
+    const bool broken = trial.state == db::TrialState::diverged || trial.state == db::TrialState::failed;
+    auto curve = std::move(curves[trial.id]);
+    if (broken || curve.size() < 2) {
+      ++result.left_out;
+    } else {
+      result.runs.push_back(make_run(trial, std::move(curve), result.threshold));
+    }
+  }
+  return result;
+}
+
+std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs) {
+  std::vector<fitting::EmergenceRun> result;
+  for (const auto& run : runs.runs) {
+    fitting::EmergenceRun r;
+    r.design = run.design_id;
+    r.seed = run.seed;
+    r.x = law_covariates(runs.design(run.design_id));
+    r.d_before = static_cast<double>(run.d50.lower);
+    r.d_after = run.d50.emerged ? static_cast<double>(run.d50.upper) : fitting::kInfinity;
+    r.d_max = static_cast<double>(run.d50.last);
+    result.push_back(std::move(r));
+  }
+  return result;
+}
+
+std::vector<fitting::CurveRun> curve_runs(const StudyRuns& runs) {
+  std::vector<fitting::CurveRun> result;
+  for (const auto& run : runs.runs) {
+    fitting::CurveRun r;
+    r.design = run.design_id;
+    r.seed = run.seed;
+    r.x = law_covariates(runs.design(run.design_id));
+    for (const auto& point : run.curve) {
+      if (point.tokens <= 0 || point.count <= 0) continue;  // the curve is a law of ln D
+      r.tokens.push_back(static_cast<double>(point.tokens));
+      r.accuracy.push_back(point.value);
+      r.count.push_back(static_cast<double>(point.count));
+    }
+    result.push_back(std::move(r));
+  }
+  return result;
+}
+
+}  // namespace hylas::search
