@@ -4,7 +4,7 @@
 // interrupted. On the CPU a thread takes one trial's steps (trial-major); where trials are fewer than threads the fixed
 // chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks.
 //
-// Typical use: while (!cohort.done()) { cohort.train_to(next_step); store(cohort.evaluate()); drop the saturated }.
+// Typical use: for (step : evaluation_steps) { cohort.train_to(step); store(cohort.evaluate()); drop the saturated }.
 // Errors: InputError for trials that do not share a cohort key; CheckpointError for a file that cannot be loaded.
 // Thread-safety: one thread at a time; it uses its pool inside.
 #pragma once
@@ -67,7 +67,7 @@ class Cohort {
   // Trains all active trials to `step`. Trials whose loss is not finite leave the cohort and are returned. When *interrupt
   // becomes true it returns early, with every active trial at one common step (step() says which).
   std::vector<Divergence> train_to(std::int64_t step, const std::atomic<bool>* interrupt = nullptr);
-  // Evaluates all active trials on the evaluation split; metrics "loss" (mean over value positions), "train_loss"
+  // Evaluates all active trials on the evaluation split; metrics "loss" (mean over answerable positions), "train_loss"
   // (mean since the last evaluation, all next tokens), "accuracy/near" (distance <= 16), "accuracy/far" (distance over
   // T/2), "accuracy/(0,16]", "accuracy/(16,64]", ...
   [[nodiscard]] std::vector<Evaluation> evaluate();
