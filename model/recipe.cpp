@@ -285,7 +285,7 @@ std::vector<std::int64_t> evaluation_steps(const EvalPlan& plan, std::int64_t st
   while (result.back() < steps) {
     if (std::ssize(result) >= kMostEvaluations) {
       throw InputError(
-          fmt::format("eval: growth {} and min_steps {} make over {} evaluations in {} steps; raise one of them",
+          fmt::format("recipe.eval: growth {} and min_steps {} make over {} evaluations in {} steps; raise one of them",
                       plan.growth, plan.min_steps, kMostEvaluations, steps));
     }
     const std::int64_t last = result.back();

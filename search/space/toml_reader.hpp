@@ -59,7 +59,7 @@ class TomlReader {
   [[nodiscard]] Place place_of(std::string_view dotted_key) const;
   [[noreturn]] void fail(const Place& place, const std::string& message) const;
   // An InputError thrown by `f` becomes one of this file. Its first word is the key it is about, which gives the place;
-  // where the word is no key, `otherwise` is.
+  // where the word is no key of this table, it is looked for in the one called `otherwise`.
   template <class F>
   auto placed(const std::string& prefix, const F& f, std::string_view otherwise = "") const {
     try {
@@ -67,7 +67,9 @@ class TomlReader {
     } catch (const model::InputError& error) {
       const std::string_view message = error.what();
       const std::string_view word = message.substr(0, message.find_first_of(" :"));
-      fail(place_of(has(word.substr(0, word.find('.'))) ? word : otherwise), prefix + error.what());
+      const bool here = otherwise.empty() || has(word.substr(0, word.find('.')));
+      fail(place_of(here ? std::string(word) : std::string(otherwise) + "." + std::string(word)),
+           prefix + error.what());
     }
   }
   // The same with a known place.
