@@ -1,8 +1,9 @@
-// Plots of training curves, as text for a terminal and as one self-contained SVG document. Pure functions of plain structs.
+// Plots of training curves, as text for a terminal and as one self-contained SVG document. Pure functions of plain
+// structs.
 //
 // A series is a design; each of its runs (seeds) is one line of points (x, y), never averaged: seeds are bimodal at
-// emergence (MATHS "Emergence"). Points whose x or y is not finite, or x <= 0 on a logarithmic axis, are left out; a plot
-// without any point says so. Names may hold anything (UTF-8, markup, control characters) and are made harmless.
+// emergence (MATHS "Emergence"). Points whose x or y is not finite, or x <= 0 on a logarithmic axis, are left out; a
+// plot without any point says so. Names may hold anything (UTF-8, markup, control characters) and are made harmless.
 // Errors: none. Thread-safety: pure functions.
 #pragma once
 
@@ -32,8 +33,9 @@ struct Plot {
   std::vector<Series> series;
 };
 
-// Letters a, b, c, ... mark the series (`*`: several different ones in one cell); a legend follows. Lines end in "\n" and
-// are `width` columns at most (names are cut). Width and height are of the whole plot without the legend; at least 40 x 8.
+// Letters a, b, c, ... mark the series (`*`: several different ones in one cell); a legend follows. Lines end in "\n"
+// and are `width` columns at most (names are cut). Width and height are of the whole plot without the legend; at least
+// 40 x 8.
 [[nodiscard]] std::string terminal_plot(const Plot& plot, int width = 72, int height = 18);
 
 // One <svg> document with no reference to anything outside: axes, ticks, legend, a colour a series, a thin line a run.
