@@ -1,8 +1,8 @@
 // Cohort: P trials of one cohort key, trained in lockstep as one batched computation.
 //
-// A trial's bits depend on the trial and the binary only: not on P, its neighbours, the number of threads, or on when it was
-// interrupted. On the CPU a thread takes one trial's steps (trial-major); where trials are fewer than threads the fixed
-// chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks.
+// A trial's bits depend on the trial and the binary only: not on P, its neighbours, the number of threads, or on when
+// it was interrupted. On the CPU a thread takes one trial's steps (trial-major); where trials are fewer than threads
+// the fixed chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks.
 //
 // Typical use: for (step : evaluation_steps) { cohort.train_to(step); store(cohort.evaluate()); drop the saturated }.
 // Errors: InputError for trials that do not share a cohort key; CheckpointError for a file that cannot be loaded.
@@ -27,7 +27,8 @@ struct TrialSpec {
   Recipe recipe;
 };
 
-// One measured value. `count` is the number of scored positions behind an accuracy or a loss (0: not a mean of positions).
+// One measured value. `count` is the number of scored positions behind an accuracy or a loss (0: not a mean of
+// positions).
 struct Point {
   std::string metric;
   double value = 0;
@@ -47,7 +48,7 @@ struct Divergence {
 };
 
 struct CohortOptions {
-  int threads = 0;          // < 1: all
+  int threads = 0;  // < 1: all
   std::string device = "cpu";
 };
 
@@ -58,14 +59,14 @@ class Cohort {
   Cohort(Cohort&&) noexcept;
   Cohort& operator=(Cohort&&) noexcept;
 
-  [[nodiscard]] std::size_t trials() const;                 // as made
-  [[nodiscard]] std::vector<std::size_t> active() const;    // still training, ascending
-  [[nodiscard]] std::int64_t step() const;                  // updates done
-  [[nodiscard]] std::int64_t steps() const;                 // updates planned
-  [[nodiscard]] std::int64_t tokens_per_step() const;       // of one trial
+  [[nodiscard]] std::size_t trials() const;               // as made
+  [[nodiscard]] std::vector<std::size_t> active() const;  // still training, ascending
+  [[nodiscard]] std::int64_t step() const;                // updates done
+  [[nodiscard]] std::int64_t steps() const;               // updates planned
+  [[nodiscard]] std::int64_t tokens_per_step() const;     // of one trial
 
-  // Trains all active trials to `step`. Trials whose loss is not finite leave the cohort and are returned. When *interrupt
-  // becomes true it returns early, with every active trial at one common step (step() says which).
+  // Trains all active trials to `step`. Trials whose loss is not finite leave the cohort and are returned. When
+  // *interrupt becomes true it returns early, with every active trial at one common step (step() says which).
   std::vector<Divergence> train_to(std::int64_t step, const std::atomic<bool>* interrupt = nullptr);
   // Evaluates all active trials on the evaluation split; metrics "loss" (mean over answerable positions), "train_loss"
   // (mean since the last evaluation, all next tokens), "accuracy/near" (distance <= 16), "accuracy/far" (distance over
