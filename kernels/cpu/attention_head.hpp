@@ -62,24 +62,18 @@ struct QueryBlock {
   }
 };
 
-// to[c][i] = scale * from[i][c] for the block's queries, zero in the lanes beyond them.
+// to[c][i] = from[i][c] for the block's queries, zero in the lanes beyond them.
 template <class T, int Bytes>
-void transpose_in(const QueryBlock<T, Bytes>& block, std::int64_t dim, const T* from, std::int64_t stride, T scale,
-                  T* to) {
-  for (std::int64_t i = 0; i < block.width; ++i) {
-    for (std::int64_t c = 0; c < dim; ++c) {
-      to[c * block.width + i] = i < block.count ? scale * from[(block.first + i) * stride + c] : T{};
-    }
-  }
+void transpose_in(const QueryBlock<T, Bytes>& block, std::int64_t dim, const T* from, std::int64_t stride, T* to) {
+  for (std::int64_t i = 0; block.count < block.width && i < dim * block.width; ++i) to[i] = T{};
+  transpose<T, Bytes>(block.count, dim, from + block.first * stride, stride, nullptr, to, block.width);
 }
 
 // to[i][c] = factor[i] * from[c][i]
 template <class T, int Bytes>
 void transpose_out(const QueryBlock<T, Bytes>& block, std::int64_t dim, const T* from, const T* factor, T* to,
                    std::int64_t stride) {
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    for (std::int64_t c = 0; c < dim; ++c) to[(block.first + i) * stride + c] = factor[i] * from[c * block.width + i];
-  }
+  transpose<T, Bytes>(dim, block.count, from, block.width, factor, to + block.first * stride, stride);
 }
 
 // Keeps scores of visible keys: v where query first + lane + offset sees key, else `otherwise`.
@@ -117,11 +111,9 @@ void softmax_step(const AttentionHead<T>& h, const QueryBlock<T, Bytes>& block, 
     auto top = before;
     for (std::int64_t key = begin; key < end; ++key) {
       T* at = scores + (key - begin) * block.width + lane;
-      auto s = A::load(at);
-      if (masked) {
-        s = visible<T, Bytes>(h, block, lane, key, s, nothing);
-        A::store(at, s);
-      }
+      auto s = A::load(at) * h.scale;
+      if (masked) s = visible<T, Bytes>(h, block, lane, key, s, nothing);
+      A::store(at, s);
       top = A::max(s, top);
     }
     const auto shrink = A::exp(before - top);
@@ -152,7 +144,7 @@ void attention_forward_head(const AttentionHead<T>& h, T* scratch) {
   T* total = maximum + lanes;
   for (std::int64_t first = 0; first < h.length; first += lanes) {
     const QueryBlock<T, Bytes> block(h, first, lanes);
-    transpose_in<T, Bytes>(block, h.dim, h.q, h.stride, h.scale, q);
+    transpose_in<T, Bytes>(block, h.dim, h.q, h.stride, q);
     for (std::int64_t i = 0; i < lanes; ++i) {
       maximum[i] = T{-1e30F};  // finite: a query that sees no key of a block yet stays at exp(0) = 1
       total[i] = T{};

@@ -12,11 +12,14 @@ namespace hylas::kernels::cpu {
 // Rows of the block's queries, `padded` wide, zero beyond dim and beyond the queries.
 template <class T, int Bytes>
 void copy_rows(const QueryBlock<T, Bytes>& block, std::int64_t dim, std::int64_t padded, const T* from,
-               std::int64_t stride, T scale, T* to) {
-  for (std::int64_t i = 0; i < block.width; ++i) {
-    for (std::int64_t c = 0; c < padded; ++c) {
-      to[i * padded + c] = i < block.count && c < dim ? scale * from[(block.first + i) * stride + c] : T{};
-    }
+               std::int64_t stride, T* to) {
+  using L = Lanes<T, Bytes>;
+  const bool fill = dim < padded || block.count < block.width;
+  for (std::int64_t i = 0; fill && i < block.width * padded; ++i) to[i] = T{};
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    const T* row = from + (block.first + i) * stride;
+    for_each_vector<T, Bytes>(
+        dim, [&](std::int64_t c, int, auto s) { L::store(to + i * padded + c, L::load(row + c, s), s); });
   }
 }
 
@@ -32,10 +35,10 @@ void softmax_backward(const AttentionHead<T>& h, const QueryBlock<T, Bytes>& blo
     for (std::int64_t key = begin; key < end; ++key) {
       T* s = scores + (key - begin) * block.width + lane;
       T* ds = dscores + (key - begin) * block.width + lane;
-      auto p = A::exp(A::load(s) - log_total);
+      auto p = A::exp(A::load(s) * h.scale - log_total);
       if (masked) p = visible<T, Bytes>(h, block, lane, key, p, T{});
       A::store(s, p);
-      A::store(ds, p * (A::load(ds) - d));
+      A::store(ds, p * (A::load(ds) - d) * h.scale);
     }
   }
 }
@@ -54,19 +57,17 @@ void attention_backward_head(const AttentionHead<T>& h, T* scratch) {
   T* dout_rows = q_rows + padded * lanes;
   T* lse = dout_rows + padded * lanes;
   T* delta = lse + lanes;
-  T* factor = delta + lanes;
   for (std::int64_t first = 0; first < h.length; first += lanes) {
     const QueryBlock<T, Bytes> block(h, first, lanes);
-    transpose_in<T, Bytes>(block, h.dim, h.q, h.stride, h.scale, q);
-    transpose_in<T, Bytes>(block, h.dim, h.dout, h.out_stride, T{1}, dout);
-    copy_rows<T, Bytes>(block, h.dim, padded, h.q, h.stride, h.scale, q_rows);
-    copy_rows<T, Bytes>(block, h.dim, padded, h.dout, h.out_stride, T{1}, dout_rows);
+    transpose_in<T, Bytes>(block, h.dim, h.q, h.stride, q);
+    transpose_in<T, Bytes>(block, h.dim, h.dout, h.out_stride, dout);
+    copy_rows<T, Bytes>(block, h.dim, padded, h.q, h.stride, q_rows);
+    copy_rows<T, Bytes>(block, h.dim, padded, h.dout, h.out_stride, dout_rows);
     for (std::int64_t i = 0; i < lanes; ++i) {
       const bool inside = i < block.count;
       const std::int64_t at = (first + i) * h.out_stride;
       lse[i] = inside ? h.lse[first + i] : T{};
       delta[i] = inside ? dot<T, Bytes>(h.out + at, h.dout + at, h.dim) : T{};
-      factor[i] = h.scale;
     }
     for (std::int64_t begin = block.key_begin; begin < block.key_end; begin += attention_keys) {
       const std::int64_t end = begin + attention_keys < block.key_end ? begin + attention_keys : block.key_end;
@@ -80,8 +81,9 @@ void attention_backward_head(const AttentionHead<T>& h, T* scratch) {
       padded_gemm<T, Bytes, true>(h.dim, lanes, keys, {h.k + at, h.stride}, dscores, lanes, dq, lanes,
                                   begin > block.key_begin);
     }
-    transpose_out<T, Bytes>(block, h.dim, dq, factor, h.dq, h.stride);
+    transpose_out<T, Bytes>(block, h.dim, dq, nullptr, h.dq, h.stride);
     if (h.sink == nullptr) continue;
+    T factor[attention_queries];
     for (std::int64_t lane = 0; lane < lanes; lane += A::lanes) {
       A::store(factor + lane, A::exp(*h.sink - A::load(lse + lane)) * A::load(delta + lane));
     }

@@ -5,11 +5,11 @@
 // which this replaces, cuts its sums by the size of the matrices and (for very small ones) by the alignment of
 // pointers.
 //
-// B is packed, a panel of Tile::columns at a time, and stays in L1 while all rows of A pass over it; A is read where it
+// B is packed in panels two vectors wide; a panel stays in L1 while the rows of A pass over it. A is read where it
 // lies, one broadcast an element.
 #pragma once
 
-#include "kernels/cpu/vec.hpp"
+#include "kernels/cpu/transpose.hpp"
 
 namespace hylas::kernels::cpu {
 
@@ -27,8 +27,10 @@ struct Product {
   bool add = false;  // C += A B
 };
 
-constexpr std::int64_t gemm_depth = 256;                       // of a packed panel
-constexpr std::int64_t gemm_scratch_bytes = gemm_depth * 128;  // a panel is two vectors wide
+constexpr std::int64_t gemm_depth = 256;    // of a packed panel: 32 KiB of floats in AVX-512
+constexpr std::int64_t gemm_columns = 256;  // of a packed slab of B
+constexpr std::int64_t gemm_group = 48;     // rows of a transposed A packed at a time
+constexpr std::int64_t gemm_scratch = gemm_depth * (gemm_columns + gemm_group);  // elements
 
 // Operand A of a panel: where it starts and its stride; Transposed as in Product.
 template <class T>
@@ -47,6 +49,7 @@ template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
   for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < Vectors; ++j) {
+      __builtin_prefetch(c + i * c_stride + j * A::lanes, 1);
       sum[i][j] = add ? A::load(c + i * c_stride + j * A::lanes) : typename A::V{};
     }
   }
@@ -140,27 +143,78 @@ void padded_gemm(std::int64_t m, std::int64_t n, std::int64_t depth, Operand<T> 
 
 // The panel of B at (k, j), `depth` deep and `columns` <= width wide, as rows of `width`, zero-filled.
 template <class T, int Bytes>
-void pack(const Product<T>& p, std::int64_t k, std::int64_t j, std::int64_t depth, int columns, int width, T* to) {
-  if (p.b_transposed) {
-    for (int c = 0; c < columns; ++c) {
-      const T* from = p.b + (j + c) * p.b_stride + k;
-      for (std::int64_t d = 0; d < depth; ++d) to[d * width + c] = from[d];
-    }
-  } else {
-    for (std::int64_t d = 0; d < depth; ++d) {
-      const T* from = p.b + (k + d) * p.b_stride + j;
-      for (int c = 0; c < columns; ++c) to[d * width + c] = from[c];
-    }
+void pack_panel(const Product<T>& p, std::int64_t k, std::int64_t j, std::int64_t depth, int columns, int width,
+                T* to) {
+  using A = Vec<T, Bytes>;
+  if (columns < width) {
+    for (std::int64_t i = 0; i < depth * width; ++i) to[i] = T{};
   }
-  for (std::int64_t d = 0; columns < width && d < depth; ++d) {
-    for (int c = columns; c < width; ++c) to[d * width + c] = T{};
+  if (p.b_transposed) {
+    transpose<T, Bytes>(columns, depth, p.b + j * p.b_stride + k, p.b_stride, nullptr, to, width);
+    return;
+  }
+  const T* from = p.b + k * p.b_stride + j;
+  for (std::int64_t d = 0; d < depth; ++d) {
+    const T* row = from + d * p.b_stride;
+    int c = 0;
+    for (; c + A::lanes <= columns; c += A::lanes) A::store(to + d * width + c, A::load(row + c));
+    for (; c < columns; ++c) to[d * width + c] = row[c];
   }
 }
 
-// scratch: gemm_scratch_bytes, 64-byte aligned.
+// All rows of A at columns [k, k + depth) times the packed panel at column j.
+template <class T, int Bytes>
+void multiply_panel(std::int64_t m, std::int64_t depth, Operand<T> a, bool transposed, const T* b, int width, T* c,
+                    std::int64_t c_stride, bool add, int columns) {
+  if (width > Vec<T, Bytes>::lanes) {
+    transposed ? panel<T, Bytes, 2, true>(m, depth, a, b, width, c, c_stride, add, columns)
+               : panel<T, Bytes, 2, false>(m, depth, a, b, width, c, c_stride, add, columns);
+  } else {
+    transposed ? panel<T, Bytes, 1, true>(m, depth, a, b, width, c, c_stride, add, columns)
+               : panel<T, Bytes, 1, false>(m, depth, a, b, width, c, c_stride, add, columns);
+  }
+}
+
+// A slab of B, [k, k + depth) x [j, j + columns), is packed; A as it lies, or, where it is transposed, packed in groups
+// of rows: its own rows may lie pages apart.
+template <class T, int Bytes>
+void multiply_slab(const Product<T>& p, std::int64_t k, std::int64_t depth, std::int64_t j, std::int64_t columns,
+                   T* scratch) {
+  constexpr int wide = 2 * Vec<T, Bytes>::lanes;
+  T* const packed_rows = scratch;
+  T* const panels = scratch + gemm_depth * gemm_group;
+  const bool add = p.add || k > 0;
+  const auto width_at = [columns](std::int64_t at) { return columns - at > wide / 2 ? wide : wide / 2; };
+  const auto columns_at = [columns](std::int64_t at) {
+    return static_cast<int>(columns - at < wide ? columns - at : wide);
+  };
+  for (std::int64_t at = 0; at < columns; at += wide) {
+    pack_panel<T, Bytes>(p, k, j + at, depth, columns_at(at), width_at(at), panels + at * depth);
+  }
+  const std::int64_t group = p.a_transposed ? gemm_group : p.m;
+  for (std::int64_t i = 0; i < p.m; i += group) {
+    const std::int64_t rows = p.m - i < group ? p.m - i : group;
+    Operand<T> a{p.a + i * p.a_stride + k, p.a_stride};
+    if (p.a_transposed) {
+      for (std::int64_t d = 0; d < depth; ++d) {
+        const T* from = p.a + (k + d) * p.a_stride + i;
+        for_each_vector<T, Bytes>(rows, [&](std::int64_t r, int, auto s) {
+          using L = Lanes<T, Bytes>;
+          L::store(packed_rows + d * gemm_group + r, L::load(from + r, s), s);
+        });
+      }
+      a = {packed_rows, gemm_group};
+    }
+    for (std::int64_t at = 0; at < columns; at += wide) {
+      multiply_panel<T, Bytes>(rows, depth, a, p.a_transposed, panels + at * depth, width_at(at),
+                               p.c + i * p.c_stride + j + at, p.c_stride, add, columns_at(at));
+    }
+  }
+}
+
+// scratch: gemm_scratch elements, 64-byte aligned.
 template <class T, int Bytes>
 void gemm(const Product<T>& p, T* scratch) {
-  constexpr int lanes = Vec<T, Bytes>::lanes;
   if (p.k == 0 && !p.add) {
     for (std::int64_t i = 0; i < p.m; ++i) {
       for (std::int64_t j = 0; j < p.n; ++j) p.c[i * p.c_stride + j] = T{};
@@ -168,17 +222,8 @@ void gemm(const Product<T>& p, T* scratch) {
   }
   for (std::int64_t k = 0; k < p.k; k += gemm_depth) {
     const std::int64_t depth = p.k - k < gemm_depth ? p.k - k : gemm_depth;
-    const bool add = p.add || k > 0;
-    const Operand<T> a{p.a_transposed ? p.a + k * p.a_stride : p.a + k, p.a_stride};
-    for (std::int64_t j = 0; j < p.n; j += 2 * lanes) {
-      const int columns = static_cast<int>(p.n - j < 2 * lanes ? p.n - j : 2 * lanes);
-      const int width = columns > lanes ? 2 * lanes : lanes;
-      pack<T, Bytes>(p, k, j, depth, columns, width, scratch);
-      if (p.a_transposed) {
-        padded_gemm<T, Bytes, true>(p.m, columns, depth, a, scratch, width, p.c + j, p.c_stride, add);
-      } else {
-        padded_gemm<T, Bytes, false>(p.m, columns, depth, a, scratch, width, p.c + j, p.c_stride, add);
-      }
+    for (std::int64_t j = 0; j < p.n; j += gemm_columns) {
+      multiply_slab<T, Bytes>(p, k, depth, j, p.n - j < gemm_columns ? p.n - j : gemm_columns, scratch);
     }
   }
 }

@@ -9,8 +9,8 @@ namespace hylas::kernels {
 namespace {
 
 template <class T>
-T* gemm_scratch(Context& ctx) {
-  return ctx.arena.take<T>(cpu::gemm_scratch_bytes / static_cast<std::int64_t>(sizeof(T)));
+T* scratch_of(Context& ctx) {
+  return ctx.arena.take<T>(cpu::gemm_scratch);
 }
 
 void forward(Context& ctx, const char* op, const Tensor& x, const Tensor& w, const Tensor& y, bool add) {
@@ -25,7 +25,7 @@ void forward(Context& ctx, const char* op, const Tensor& x, const Tensor& w, con
     const std::int64_t out = w.dim(1);
     check.rows("y", y, dtype, trials, rows, out);
     const ArenaScope scope(ctx.arena);
-    T* scratch = gemm_scratch<T>(ctx);
+    T* scratch = scratch_of<T>(ctx);
     for (std::int64_t p = 0; p < trials; ++p) {
       cpu::loops<T>(ctx).gemm(
           {rows, out, in, x.trial<T>(p), in, false, w.trial<T>(p), in, true, y.trial<T>(p), out, add}, scratch);
@@ -55,7 +55,7 @@ void linear_backward_input(Context& ctx, const Tensor& dy, const Tensor& w, cons
     const std::int64_t in = w.dim(2);
     check.rows("dx", dx, dtype, trials, rows, in);
     const ArenaScope scope(ctx.arena);
-    T* scratch = gemm_scratch<T>(ctx);
+    T* scratch = scratch_of<T>(ctx);
     for (std::int64_t p = 0; p < trials; ++p) {
       cpu::loops<T>(ctx).gemm(
           {rows, in, out, dy.trial<T>(p), out, false, w.trial<T>(p), in, false, dx.trial<T>(p), in, accumulate},
@@ -76,7 +76,7 @@ void linear_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, con
     check.rows("dy", dy, dtype, trials, rows, out).rows("x", x, dtype, trials, rows, in);
     check.tensor("dw", dw, dtype, {trials, out, in});
     const ArenaScope scope(ctx.arena);
-    T* scratch = gemm_scratch<T>(ctx);
+    T* scratch = scratch_of<T>(ctx);
     for (std::int64_t p = 0; p < trials; ++p) {
       cpu::loops<T>(ctx).gemm(
           {out, in, rows, dy.trial<T>(p), out, true, x.trial<T>(p), in, false, dw.trial<T>(p), in, true}, scratch);

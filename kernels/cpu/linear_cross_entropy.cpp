@@ -38,7 +38,7 @@ struct Scratch {
 
   Scratch(Arena& arena, std::int64_t d, std::int64_t vocabulary) {
     const std::int64_t rows = chunk_rows(vocabulary);
-    gemm = arena.take<T>(cpu::gemm_scratch_bytes / static_cast<std::int64_t>(sizeof(T)));
+    gemm = arena.take<T>(cpu::gemm_scratch);
     h = arena.take<T>(rows * d);
     dh = arena.take<T>(rows * d);
     logits = arena.take<T>(rows * vocabulary);
