@@ -19,6 +19,13 @@ constexpr std::array<const char*, 14> kColours = {"#0072b2", "#d55e00", "#009e73
 constexpr int kLegendRow = 18;
 constexpr std::size_t kLegendWidth = 34;  // characters
 
+// The stroke of a series. Colours come again after 14 series: dashed then, dotted the third time.
+std::string stroke_of(std::size_t series) {
+  const std::size_t round = series / kColours.size();
+  return fmt::format("stroke=\"{}\"{}", kColours[series % kColours.size()],
+                     round == 0 ? "" : fmt::format(" stroke-dasharray=\"{} 3\"", round == 1 ? 6 : 2));
+}
+
 std::string xml_text(std::string_view text, std::size_t most = 200) {
   std::string result;
   for (const char c : cut(text, most)) {
@@ -90,23 +97,21 @@ std::string run_lines(const std::vector<CurvePoint>& run, bool log_x, const Fram
 std::string curves(const Plot& plot, const Frame& f) {
   std::string out;
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
-    out += fmt::format(
-        "<g fill=\"none\" stroke=\"{}\" stroke-width=\"1.2\" stroke-linejoin=\"round\">\n<title>{}</title>\n",
-        kColours[i % kColours.size()], xml_text(plot.series[i].name));
+    out += fmt::format("<g fill=\"none\" {} stroke-width=\"1.2\" stroke-linejoin=\"round\">\n<title>{}</title>\n",
+                       stroke_of(i), xml_text(plot.series[i].name));
     for (const std::vector<CurvePoint>& run : plot.series[i].runs) out += run_lines(run, plot.log_x, f);
     out += "</g>\n";
   }
   return out;
 }
 
-// `left` is where the legend begins. Colours come again after 14 series, so dashes are drawn from then on.
+// `left` is where the legend begins, `top` its first row.
 std::string legend(const Plot& plot, double left, double top) {
   std::string out;
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     const double y = top + kLegendRow * static_cast<double>(i);
-    out += fmt::format(
-        "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" stroke-width=\"2.5\"/>\n", left, y,
-        left + 18, y, kColours[i % kColours.size()]);
+    out += fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" {} stroke-width=\"2.5\"/>\n",
+                       left, y, left + 18, y, stroke_of(i));
     out += text_at(left + 24, y + 4, "start", xml_text(plot.series[i].name, kLegendWidth));
   }
   return out;

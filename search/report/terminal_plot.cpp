@@ -104,7 +104,7 @@ XAxis x_axis(const Area& area, const Scale& x, const std::string& label, std::si
     free_from = begin + text.size() + 1;
   }
   if (!label.empty()) {
-    const std::string shown = " " + cut(label, columns / 3);
+    const std::string shown = fmt::format(" {}", cut(label, columns / 3));
     axis.line = axis.line.substr(0, columns - text_width(shown)) + shown;
   }
   return axis;
