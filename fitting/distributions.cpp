@@ -98,34 +98,36 @@ double student_t_quantile(double p, double degrees) {
   return 0.5 * (low + high);
 }
 
-double log_gamma(double x) {
-  double shift = 0, product = 1;
+// Upwards to 9 by recurrence: sum 1/x and sum 1/x^2 are kept as fractions over the running product.
+GammaFamily gamma_family(double x) {
+  if (x < 1e-60) return {-std::log(x), -1 / x, 1 / (x * x)};  // the product below would underflow
+  double product = 1, first = 0, second = 0;
   for (; x < 9; x += 1) {
+    first = first * x + product;
+    second = second * x * x + product * product;
     product *= x;
-    if (product > 1e280) {
-      shift += std::log(product);
-      product = 1;
-    }
   }
-  const double r = 1 / x, s = r * r;
-  const double series =
+  const double r = 1 / x, s = r * r, log_x = std::log(x), inverse = 1 / product;
+  const double stirling =
       r * (1.0 / 12 - s * (1.0 / 360 - s * (1.0 / 1260 - s * (1.0 / 1680 - s * (1.0 / 1188 - s * 691.0 / 360360)))));
-  return (x - 0.5) * std::log(x) - x + kLogSqrt2Pi + series - std::log(product) - shift;
+  const double di =
+      s * (1.0 / 12 - s * (1.0 / 120 - s * (1.0 / 252 - s * (1.0 / 240 - s * (1.0 / 132 - s * 691.0 / 32760)))));
+  const double tri =
+      r * (1 + r * (0.5 + r * (1.0 / 6 -
+                               s * (1.0 / 30 - s * (1.0 / 42 - s * (1.0 / 30 - s * (5.0 / 66 - s * 691.0 / 2730)))))));
+  const double shift = product == 1 ? 0 : std::log(product);
+  return {(x - 0.5) * log_x - x + kLogSqrt2Pi + stirling - shift, log_x - 0.5 * r - di - first * inverse,
+          tri + second * inverse * inverse};
 }
 
+double log_gamma(double x) {
+  return gamma_family(x).log_gamma;
+}
 double digamma(double x) {
-  double sum = 0;
-  for (; x < 9; x += 1) sum -= 1 / x;
-  const double r = 1 / x, s = r * r;
-  return sum + std::log(x) - 0.5 * r -
-         s * (1.0 / 12 - s * (1.0 / 120 - s * (1.0 / 252 - s * (1.0 / 240 - s * (1.0 / 132 - s * 691.0 / 32760)))));
+  return gamma_family(x).digamma;
 }
-
 double trigamma(double x) {
-  double sum = 0;
-  for (; x < 9; x += 1) sum += 1 / (x * x);
-  const double r = 1 / x, s = r * r;
-  return sum + r * (1 + r * (0.5 + r * (1.0 / 6 - s * (1.0 / 30 - s * (1.0 / 42 - s * (1.0 / 30 - s * 5.0 / 66))))));
+  return gamma_family(x).trigamma;
 }
 
 }  // namespace hylas::fitting

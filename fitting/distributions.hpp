@@ -21,5 +21,10 @@ namespace hylas::fitting {
 [[nodiscard]] double log_gamma(double x);  // x > 0, as are the next two
 [[nodiscard]] double digamma(double x);
 [[nodiscard]] double trigamma(double x);
+// The three at once, at about the price of one.
+struct GammaFamily {
+  double log_gamma = 0, digamma = 0, trigamma = 0;
+};
+[[nodiscard]] GammaFamily gamma_family(double x);
 
 }  // namespace hylas::fitting

@@ -52,14 +52,14 @@ bool wanted(const LikelihoodOptions& options, const std::string& name) {
 
 }  // namespace
 
-double profile_threshold(double level, int runs, int coordinates) {
-  return student_t_quantile(0.5 + 0.5 * level, std::max(1, runs - coordinates));
+double profile_threshold(double level, int degrees) {
+  return student_t_quantile(0.5 + 0.5 * level, std::max(1, degrees));
 }
 
 MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
                           const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
-                          const LikelihoodOptions& options) {
-  const double threshold = profile_threshold(options.level, runs, objective.size());
+                          int degrees, const LikelihoodOptions& options) {
+  const double threshold = profile_threshold(options.level, degrees);
   std::vector<ProfileInterval> intervals(reported.size());
   MultiStart fits;
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -75,6 +75,7 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   }
   fit.level = options.level;
   fit.runs = runs;
+  fit.degrees = std::max(1, degrees);
   describe_solution(fit, fits, coordinates);
   fit.objective = fits.best.objective;
   fit.log_likelihood = -fits.best.objective;
@@ -88,8 +89,7 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
     if (!wanted(options, reported[j].name)) continue;
     flag_open_ends(fit.parameters[j], reported[j], intervals[j], fits.best.edge[reported[j].coordinate]);
   }
-  fit.interval_method =
-      fmt::format("profile likelihood, t with {} degrees of freedom", std::max(1, runs - objective.size()));
+  fit.interval_method = fmt::format("profile likelihood, t with {} degrees of freedom", fit.degrees);
   return fits;
 }
 

@@ -28,12 +28,13 @@ struct LikelihoodOptions {
   int threads = 1;
 };
 
-// Fills everything of `fit` but law, runs' meaning and law-specific warnings. `runs` sets the degrees of freedom.
+// Fills everything of `fit` but law, runs' meaning and law-specific warnings. `degrees` of freedom: runs minus what is
+// learned from runs.
 MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
                           const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
-                          const LikelihoodOptions& options);
+                          int degrees, const LikelihoodOptions& options);
 
-// Quantile that a profile's signed root is compared with: Student's t with runs - free coordinates degrees of freedom.
-[[nodiscard]] double profile_threshold(double level, int runs, int coordinates);
+// Quantile that a profile's signed root is compared with: Student's t at least one degree of freedom.
+[[nodiscard]] double profile_threshold(double level, int degrees);
 
 }  // namespace hylas::fitting

@@ -33,6 +33,7 @@ struct Fit {
   double log_likelihood = kNaN;  // NaN for loss laws
   int runs = 0;                  // independent units behind the fit
   int points = 0;
+  int degrees = 0;  // of freedom of the t quantile behind profile intervals
   int starts = 0;
   int starts_agreeing = 0;         // starts that ended at the least objective
   bool converged = false;          // first- and second-order conditions hold, bounds included

@@ -82,6 +82,24 @@ class Shifted final : public ceres::LossFunction {
   const double* offset_;
 };
 
+// Stops a run as soon as a coordinate arrives at a bound: a step that the bound cuts short spoils the others, so the
+// next round goes on without that coordinate (or with it, if its gradient points inwards).
+class StopAtBound final : public ceres::IterationCallback {
+ public:
+  StopAtBound(const std::vector<double>& x, const Vector& lower, const Vector& upper)
+      : x_(x), lower_(lower), upper_(upper) {}
+  ceres::CallbackReturnType operator()(const ceres::IterationSummary& summary) override {
+    for (std::size_t i = 0; summary.iteration > 0 && i < x_.size(); ++i) {
+      if (x_[i] <= lower_[i] || x_[i] >= upper_[i]) return ceres::SOLVER_TERMINATE_SUCCESSFULLY;
+    }
+    return ceres::SOLVER_CONTINUE;
+  }
+
+ private:
+  const std::vector<double>& x_;
+  Vector lower_, upper_;
+};
+
 void run_ceres(const Subspace& space, const Box& box, Vector& theta, const SolverOptions& options) {
   const int n = static_cast<int>(space.free.size());
   std::vector<double> x(static_cast<std::size_t>(n));
@@ -111,6 +129,9 @@ void run_ceres(const Subspace& space, const Box& box, Vector& theta, const Solve
   ceres.max_trust_region_radius = 1e16;
   ceres.num_threads = 1;
   ceres.logging_type = ceres::SILENT;
+  StopAtBound stop(x, box.lower(space.free), box.upper(space.free));
+  ceres.callbacks.push_back(&stop);
+  ceres.update_state_every_iteration = true;
   ceres::Solver::Summary summary;
   ceres::Solve(ceres, &problem, &summary);
   if (summary.IsSolutionUsable()) {

@@ -118,6 +118,13 @@ T EmergenceTimeTerms::negative_log(int i, const T& mu, const T& log_sigma, const
   return -(log(pi) + log_interval((before - mu) * rate, (after - mu) * rate));
 }
 
+double EmergenceTimeTerms::term(int i, const double* x) const {
+  return negative_log(i, x[0], x[1], x[2]);
+}
+Dual2<3> EmergenceTimeTerms::term(int i, const Dual2<3>* x) const {
+  return negative_log(i, x[0], x[1], x[2]);
+}
+
 std::vector<Vector> EmergenceTimeTerms::starts() const {
   const std::size_t n = data_.log_before.size();
   std::vector<Vector> result;

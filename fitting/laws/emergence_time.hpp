@@ -32,8 +32,8 @@ class EmergenceTimeTerms {
   [[nodiscard]] double scale() const { return 1; }
   // Least squares on interval middles, censored runs set a little or a lot beyond their end, with and without a cure.
   [[nodiscard]] std::vector<Vector> starts() const;
-  [[nodiscard]] double term(int i, const double* x) const { return negative_log(i, x[0], x[1], x[2]); }
-  [[nodiscard]] Dual2<3> term(int i, const Dual2<3>* x) const { return negative_log(i, x[0], x[1], x[2]); }
+  [[nodiscard]] double term(int i, const double* x) const;
+  [[nodiscard]] Dual2<3> term(int i, const Dual2<3>* x) const;
 
  private:
   template <class T>

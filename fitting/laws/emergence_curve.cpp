@@ -1,0 +1,264 @@
+// F1: beta-binomial terms, the integral over a run's random effect, starts.
+#include "fitting/laws/emergence_curve.hpp"
+
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "fitting/distributions.hpp"
+#include "fitting/laws/emergence_time.hpp"
+
+namespace hylas::fitting {
+namespace {
+
+constexpr double kEdge = 1e-6;  // means are kept inside (0, 1)
+constexpr double kLogSqrt2Pi = 0.91893853320467274178;
+
+double log_choose(double n, double s) {
+  return log_gamma(n + 1) - log_gamma(s + 1) - log_gamma(n - s + 1);
+}
+
+GammaFamily minus(const GammaFamily& a, const GammaFamily& b) {
+  return {a.log_gamma - b.log_gamma, a.digamma - b.digamma, a.trigamma - b.trigamma};
+}
+
+// lgamma(s + a) - lgamma(a) and its derivatives in a.
+GammaFamily rising(double s, double a) {
+  return s == 0 ? GammaFamily{} : minus(gamma_family(s + a), gamma_family(a));
+}
+
+// The beta-binomial's logarithm l(m, ln phi) with all first and second derivatives. `total` is rising(n, phi), which
+// the points of a run share. With a = m phi, b = (1 - m) phi: l = rising(s, a) + rising(n - s, b) - rising(n, phi).
+struct PointTerm {
+  double value, m, phi, mm, m_phi, phi_phi;
+};
+PointTerm point_term(double s, double n, double m, double phi, const GammaFamily& total) {
+  const GammaFamily p = rising(s, m * phi), q = rising(n - s, (1 - m) * phi);
+  PointTerm t{};
+  t.value = p.log_gamma + q.log_gamma - total.log_gamma;
+  t.m = phi * (p.digamma - q.digamma);
+  t.phi = phi * (m * p.digamma + (1 - m) * q.digamma - total.digamma);
+  t.mm = phi * phi * (p.trigamma + q.trigamma);
+  t.m_phi = t.m + phi * phi * (m * p.trigamma - (1 - m) * q.trigamma);
+  t.phi_phi = t.phi + phi * phi * (m * m * p.trigamma + (1 - m) * (1 - m) * q.trigamma - total.trigamma);
+  return t;
+}
+
+// rising(n, phi), remembered while n stays the same.
+class Totals {
+ public:
+  explicit Totals(double phi) : phi_(phi) {}
+  const GammaFamily& of(double n) {
+    if (n != n_) {
+      n_ = n;
+      total_ = rising(n, phi_);
+    }
+    return total_;
+  }
+
+ private:
+  double phi_, n_ = -1;
+  GammaFamily total_;
+};
+
+}  // namespace
+
+double log_beta_binomial(double s, double n, double m, double phi) {
+  return rising(s, m * phi).log_gamma + rising(n - s, (1 - m) * phi).log_gamma - rising(n, phi).log_gamma;
+}
+
+GaussHermite gauss_hermite(int n) {
+  Matrix jacobi = Matrix::Zero(n, n);
+  for (int i = 1; i < n; ++i) jacobi(i, i - 1) = jacobi(i - 1, i) = std::sqrt(0.5 * i);
+  const Eigen::SelfAdjointEigenSolver<Matrix> eigen(jacobi);
+  GaussHermite rule;
+  for (int i = 0; i < n; ++i) {
+    rule.nodes.push_back(eigen.eigenvalues()[i]);
+    rule.weights.push_back(std::sqrt(std::numbers::pi) * eigen.eigenvectors()(0, i) * eigen.eigenvectors()(0, i));
+  }
+  return rule;
+}
+
+EmergenceCurveTerms::EmergenceCurveTerms(EmergenceCurveData data)
+    : data_(std::move(data)), rule_(gauss_hermite(kNodes)) {
+  std::vector<double> all;
+  double first = std::numeric_limits<double>::infinity(), last = -first;
+  for (std::size_t i = 0; i < data_.log_tokens.size(); ++i) {
+    for (std::size_t j = 0; j < data_.log_tokens[i].size(); ++j) {
+      all.push_back(data_.successes[i][j] / data_.counts[i][j]);
+    }
+    first = std::min(first, data_.log_tokens[i].front());
+    last = std::max(last, data_.log_tokens[i].back());
+  }
+  std::sort(all.begin(), all.end());
+  lowest_ = all[all.size() / 20];
+  highest_ = all[all.size() - 1 - all.size() / 20];
+  const double middle = 0.5 * (lowest_ + highest_);
+  for (std::size_t i = 0; i < data_.log_tokens.size(); ++i) {
+    std::size_t j = 0;
+    while (j < data_.counts[i].size() && data_.successes[i][j] < middle * data_.counts[i][j]) ++j;
+    double choose = 0;
+    for (std::size_t e = 0; e < data_.counts[i].size(); ++e)
+      choose += log_choose(data_.counts[i][e], data_.successes[i][e]);
+    log_choose_.push_back(choose);
+    passed_.push_back(j < data_.counts[i].size());
+    halfway_.push_back(data_.log_tokens[i][std::min(j, data_.counts[i].size() - 1)]);
+  }
+  add_linear(coordinates_, 0, "", data_.mu_names, data_.mu, 0.5 * (first + last), 20 + 0.5 * (last - first));
+  coordinates_.push_back({"c0", 1, 0, 0.95, {}});
+  coordinates_.push_back({"A", 2, 0.05, 1, {}});
+  coordinates_.push_back({"ln_k", 3, std::log(0.2), std::log(200.0), {}});
+  coordinates_.push_back({"ln_sigma", 4, std::log(5e-3), std::log(10.0), {}});
+  coordinates_.push_back({"ln_phi", 5, std::log(0.3), std::log(1e5), {}});
+}
+
+double EmergenceCurveTerms::log_points(int i, double u, const double* x) const {
+  const double k = std::exp(x[3]), phi = std::exp(x[5]);
+  Totals totals(phi);
+  double sum = log_choose_[i];
+  for (std::size_t j = 0; j < data_.counts[i].size(); ++j) {
+    const double s = data_.successes[i][j], n = data_.counts[i][j];
+    const double rise = sigmoid(k * (data_.log_tokens[i][j] - u - x[0]));
+    const double mean = kEdge + (1 - 2 * kEdge) * (x[1] + (x[2] - x[1]) * rise);
+    sum += rising(s, mean * phi).log_gamma + rising(n - s, (1 - mean) * phi).log_gamma - totals.of(n).log_gamma;
+  }
+  return sum;
+}
+
+Dual2<1> EmergenceCurveTerms::log_points_in_u(int i, double u, const double* x) const {
+  const double k = std::exp(x[3]), phi = std::exp(x[5]), span = (1 - 2 * kEdge) * (x[2] - x[1]);
+  Totals totals(phi);
+  Dual2<1> sum(log_choose_[i]);
+  for (std::size_t j = 0; j < data_.counts[i].size(); ++j) {
+    const double rise = sigmoid(k * (data_.log_tokens[i][j] - u - x[0])), slope = rise * (1 - rise);
+    const double mean = kEdge + (1 - 2 * kEdge) * x[1] + span * rise;
+    const double m_u = -span * slope * k, m_uu = span * slope * (1 - 2 * rise) * k * k;
+    const double n = data_.counts[i][j];
+    const PointTerm t = point_term(data_.successes[i][j], n, mean, phi, totals.of(n));
+    sum.v += t.value;
+    sum.g[0] += t.m * m_u;
+    sum.h[0] += t.mm * m_u * m_u + t.m * m_uu;
+  }
+  return sum;
+}
+
+// m = c0 + (A - c0) s(t), t = k (ln D - u - mu): its derivatives in (mu, c0, A, ln k), then the chain to (m, ln phi).
+Dual2<6> EmergenceCurveTerms::log_points_in_scalars(int i, double u, const double* x) const {
+  constexpr double inside = 1 - 2 * kEdge;
+  const double k = std::exp(x[3]), phi = std::exp(x[5]), span = inside * (x[2] - x[1]);
+  Totals totals(phi);
+  Dual2<6> sum(log_choose_[i]);
+  for (std::size_t j = 0; j < data_.counts[i].size(); ++j) {
+    const double t = k * (data_.log_tokens[i][j] - u - x[0]), s = sigmoid(t);
+    const double s1 = s * (1 - s), s2 = s1 * (1 - 2 * s);
+    const double m[4] = {-span * s1 * k, inside * (1 - s), inside * s, span * s1 * t};
+    const double mm[10] = {span * s2 * k * k,  // mu mu
+                           inside * s1 * k,
+                           0,  // c0 mu, c0 c0
+                           -inside * s1 * k,
+                           0,
+                           0,  // A mu, A c0, A A
+                           -span * (s2 * t + s1) * k,
+                           -inside * s1 * t,
+                           inside * s1 * t,
+                           span * (s2 * t + s1) * t};
+    const double n = data_.counts[i][j];
+    const PointTerm p = point_term(data_.successes[i][j], n, kEdge + inside * x[1] + span * s, phi, totals.of(n));
+    sum.v += p.value;
+    for (int a = 0, e = 0; a < 4; ++a) {
+      sum.g[a] += p.m * m[a];
+      for (int b = 0; b <= a; ++b, ++e) sum.h[e] += p.mm * m[a] * m[b] + p.m * mm[e];
+      sum.h[15 + a] += p.m_phi * m[a];
+    }
+    sum.g[5] += p.phi;
+    sum.h[20] += p.phi_phi;
+  }
+  return sum;
+}
+
+// The mode of the integrand in u and the sd of its normal approximation: Newton, safeguarded by halving.
+EmergenceCurveTerms::Mode EmergenceCurveTerms::mode(int i, const double* x) const {
+  const double sigma = std::exp(x[4]), precision = 1 / (sigma * sigma);
+  const auto value = [&](double u) { return log_points(i, u, x) - 0.5 * precision * u * u; };
+  const double own = halfway_[i] - x[0] + (passed_[i] ? 0 : 2 * std::exp(-x[3]));
+  double u = 0, best = value(0);
+  for (double candidate : {own, 0.5 * own, std::clamp(own, -2 * sigma, 2 * sigma)}) {
+    if (const double v = value(candidate); v > best) {
+      best = v;
+      u = candidate;
+    }
+  }
+  double curvature = precision;
+  for (int iteration = 0; iteration < 50; ++iteration) {
+    const Dual2<1> at = log_points_in_u(i, u, x);
+    const double slope = at.g[0] - precision * u;
+    curvature = precision - at.h[0];
+    const bool concave = curvature > 1e-3 * precision;
+    if (!concave) curvature = precision;
+    double step = slope / curvature;
+    if (std::abs(step) < 1e-9 * std::max(sigma, std::abs(u)) || !std::isfinite(step)) break;
+    double next = value(u + step);
+    for (int halving = 0; !(next >= best) && halving < 30; ++halving) next = value(u + (step *= 0.5));
+    if (!(next > best)) break;
+    u += step;
+    best = next;
+  }
+  return {u, 1 / std::sqrt(curvature)};
+}
+
+template <class T, class At>
+T EmergenceCurveTerms::integrate(int i, const double* x, const At& log_integrand) const {
+  using std::exp;
+  using std::log;
+  const Mode centre = mode(i, x);
+  std::array<T, kNodes> logs;
+  double top = -std::numeric_limits<double>::infinity();
+  for (int q = 0; q < kNodes; ++q) {
+    const double node = rule_.nodes[q], u = centre.u + std::numbers::sqrt2 * centre.sd * node;
+    logs[q] =
+        log_integrand(u) + (std::log(rule_.weights[q] * centre.sd * std::numbers::sqrt2) + node * node - kLogSqrt2Pi);
+    top = std::max(top, value_of(logs[q]));
+  }
+  T total(0.0);
+  for (const T& value : logs) total += exp(value - top);
+  return -(log(total) + top);
+}
+
+double EmergenceCurveTerms::term(int i, const double* x) const {
+  const double precision = std::exp(-2 * x[4]);
+  return integrate<double>(i, x, [&](double u) { return log_points(i, u, x) - 0.5 * u * u * precision - x[4]; });
+}
+
+Dual2<6> EmergenceCurveTerms::term(int i, const Dual2<6>* scalars) const {
+  double x[kScalars];
+  for (int k = 0; k < kScalars; ++k) x[k] = scalars[k].v;  // the scalars are the variables themselves
+  const double precision = std::exp(-2 * x[4]);
+  return integrate<Dual2<6>>(i, x, [&](double u) {
+    Dual2<6> value = log_points_in_scalars(i, u, x);
+    value.v -= 0.5 * u * u * precision + x[4];
+    value.g[4] += u * u * precision - 1;
+    value.h[14] -= 2 * u * u * precision;
+    return value;
+  });
+}
+
+std::vector<Vector> EmergenceCurveTerms::starts() const {
+  std::vector<double> y;
+  for (std::size_t i = 0; i < halfway_.size(); ++i) y.push_back(halfway_[i] + (passed_[i] ? 0 : 0.7));
+  const LeastSquares ols = least_squares(data_.mu, y);
+  const Box box = box_of(coordinates_);
+  std::vector<Vector> result;
+  for (const double k : {4.0, 12.0}) {
+    for (const double phi : {20.0, 300.0}) {
+      Vector theta(static_cast<Eigen::Index>(coordinates_.size()));
+      theta << ols.coefficients, std::clamp(lowest_, 0.01, 0.9), std::clamp(highest_, lowest_ + 0.05, 0.995),
+          std::log(k), std::log(std::clamp(ols.sd, 0.1, 2.0)), std::log(phi);
+      result.push_back(box.clamp(theta));
+    }
+  }
+  return result;
+}
+
+}  // namespace hylas::fitting
