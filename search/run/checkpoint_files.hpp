@@ -1,0 +1,32 @@
+// The files of checkpoints: <db>.checkpoints/<trial_key>/step-N.safetensors. Where they are, and dropping old ones.
+//
+// Order of things: the file is written (model::Cohort::save: synced, renamed), then its row is committed, then older
+// files are removed. So a row always has its file, and a crash leaves at most files without a row, which the next
+// removal takes. Thread-safety: whoever holds the claim of a trial is the only one to touch its directory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace hylas::search {
+
+class CheckpointFiles {
+ public:
+  explicit CheckpointFiles(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+  // Relative to the directory, as the store keeps it.
+  [[nodiscard]] static std::string relative_path(const std::string& trial_key, std::int64_t step);
+  // Where to write it; makes the trial's directory. Throws std::filesystem::filesystem_error.
+  [[nodiscard]] std::filesystem::path prepare(const std::string& relative) const;
+  // Where to read it. A path that leads out of the directory is refused ("" comes back): the store may be from
+  // anywhere.
+  [[nodiscard]] std::filesystem::path find(const std::string& relative) const;
+  // Removes the trial's checkpoints but `keep` (a relative path; "" keeps none). Never throws: leftovers are harmless.
+  void remove_others(const std::string& trial_key, const std::string& keep) const noexcept;
+
+ private:
+  std::filesystem::path directory_;
+};
+
+}  // namespace hylas::search
