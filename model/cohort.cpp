@@ -195,6 +195,7 @@ std::vector<Evaluation> Cohort::evaluate() {
   impl_->require_common_step();
   const std::vector<std::size_t> list = active();
   std::vector<const TrialState*> states;
+  states.reserve(list.size());
   for (std::size_t i : list) states.push_back(&impl_->trials[i]);
   std::vector<std::vector<Point>> points = impl_->evaluator.run(impl_->pool, states);
 

@@ -108,6 +108,7 @@ void Trainer::step_shared(kernels::ThreadPool& pool, std::span<TrialState* const
   const ParameterTable& table = proxy_.parameters();
   const auto count = static_cast<std::int64_t>(trials.size());
   std::vector<Batch> batches;
+  batches.reserve(trials.size());
   for (TrialState* trial : trials) batches.push_back(make_batch(main, *trial));
   std::vector<Tensor> parts;
   for (std::int64_t i = 0; i < count * chunks_; ++i) parts.push_back(new_block(main, table));
