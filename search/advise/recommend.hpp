@@ -69,7 +69,8 @@ struct CandidateAdvice {
   std::string reason;   // why infeasible, or why not chosen
   int front = 0;        // 1: not dominated by any feasible candidate; 0: infeasible
   double win_rate = 0;  // share of draws in which it is the best
-  double regret = 0;    // expected, ln tokens (or loss where a law is identified)
+  double regret = 0;    // expected: loss above the best where a loss law is identified, else ln compute above the best
+  double flops_needed = 0;  // training FLOPs at which the chance constraint is met; infinite where it never is
   std::vector<std::string> warnings;
 };
 
