@@ -41,8 +41,7 @@ struct Operand {
 
 // One tile: Rows x (Vectors vectors), all of it inside C.
 template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
-[[gnu::always_inline]] inline void tile(std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c,
-                                        std::int64_t c_stride, bool add) {
+void tile(std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c, std::int64_t c_stride, bool add) {
   using A = Vec<T, Bytes>;
   typename A::V sum[Rows][Vectors];
 #pragma GCC unroll 16
@@ -79,51 +78,42 @@ template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
   }
 }
 
-// A tile of which only `columns` columns lie in C: by way of a whole one.
+// The tile with that many rows, at most Rows.
 template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
-void edge_tile(std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c, std::int64_t c_stride,
-               bool add, int columns) {
-  constexpr int width = Vectors * Vec<T, Bytes>::lanes;
-  T whole[Rows * width] = {};
-  for (int i = 0; add && i < Rows; ++i) {
-    for (int j = 0; j < columns; ++j) whole[i * width + j] = c[i * c_stride + j];
+[[gnu::always_inline]] inline void tile_of(std::int64_t rows, std::int64_t depth, Operand<T> a, const T* b,
+                                           std::int64_t b_stride, T* c, std::int64_t c_stride, bool add) {
+  if (rows == Rows) return tile<T, Bytes, Rows, Vectors, Transposed>(depth, a, b, b_stride, c, c_stride, add);
+  if constexpr (Rows > 1) {
+    tile_of<T, Bytes, Rows - 1, Vectors, Transposed>(rows, depth, a, b, b_stride, c, c_stride, add);
   }
-  tile<T, Bytes, Rows, Vectors, Transposed>(depth, a, b, b_stride, whole, width, add);
-  for (int i = 0; i < Rows; ++i) {
-    for (int j = 0; j < columns; ++j) c[i * c_stride + j] = whole[i * width + j];
-  }
-}
-
-// `rows` rows from row i on, in tiles of Rows; returns the next row.
-template <class T, int Bytes, int Rows, int Vectors, bool Transposed>
-std::int64_t tiles(std::int64_t i, std::int64_t m, std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride,
-                   T* c, std::int64_t c_stride, bool add, int columns) {
-  for (; i + Rows <= m; i += Rows) {
-    const Operand<T> rows{Transposed ? a.data + i : a.data + i * a.stride, a.stride};
-    if (columns == Vectors * Vec<T, Bytes>::lanes) {
-      tile<T, Bytes, Rows, Vectors, Transposed>(depth, rows, b, b_stride, c + i * c_stride, c_stride, add);
-    } else {
-      edge_tile<T, Bytes, Rows, Vectors, Transposed>(depth, rows, b, b_stride, c + i * c_stride, c_stride, add,
-                                                     columns);
-    }
-  }
-  return i;
 }
 
 // C[m, columns] (+)= A[m, depth] B[depth, columns], columns <= Vectors vectors; B may be read up to the whole vectors.
+// The rows are shared out evenly between tiles: a tile of one or two rows would take as long as one of eight.
 template <class T, int Bytes, int Vectors, bool Transposed>
 void panel(std::int64_t m, std::int64_t depth, Operand<T> a, const T* b, std::int64_t b_stride, T* c,
            std::int64_t c_stride, bool add, int columns) {
-  std::int64_t i = 0;
-  if constexpr (Bytes == 64) {
-    i = tiles<T, Bytes, 12, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
-    i = tiles<T, Bytes, 8, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
-  } else {
-    i = tiles<T, Bytes, 6, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
+  constexpr int most = Bytes == 64 || Vectors == 1 ? 12 : 6;
+  constexpr int width = Vectors * Vec<T, Bytes>::lanes;
+  std::int64_t tiles = (m + most - 1) / most;
+  for (std::int64_t i = 0; i < m; --tiles) {
+    const std::int64_t rows = (m - i + tiles - 1) / tiles;
+    const Operand<T> left{Transposed ? a.data + i : a.data + i * a.stride, a.stride};
+    T* to = c + i * c_stride;
+    if (columns == width) {
+      tile_of<T, Bytes, most, Vectors, Transposed>(rows, depth, left, b, b_stride, to, c_stride, add);
+    } else {  // by way of a whole tile
+      T whole[most * width];
+      for (int e = 0; e < rows * width; ++e) {
+        whole[e] = add && e % width < columns ? to[e / width * c_stride + e % width] : T{};
+      }
+      tile_of<T, Bytes, most, Vectors, Transposed>(rows, depth, left, b, b_stride, whole, width, add);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (int j = 0; j < columns; ++j) to[r * c_stride + j] = whole[r * width + j];
+      }
+    }
+    i += rows;
   }
-  i = tiles<T, Bytes, 4, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
-  i = tiles<T, Bytes, 2, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
-  tiles<T, Bytes, 1, Vectors, Transposed>(i, m, depth, a, b, b_stride, c, c_stride, add, columns);
 }
 
 // C (+)= A B where the rows of B may be read up to whole vectors: no packing. For the blocks of attention.
