@@ -200,14 +200,15 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
     if (s.fixed[j]) s.theta[j] = start[j];
   }
   assess(objective, box, s);
-  // Rounds: all free coordinates inside their bounds, then without those that ended on a bound (a step that a bound
-  // cuts short spoils the others), until nothing wants to move.
-  for (int round = 0; round < 8 && s.first_order > options.tolerance; ++round) {
-    const Subspace space{objective, s.theta, free_of(s, round % 2 == 1), 0};
-    if (space.free.empty()) continue;
+  // An active set: each round frees the coordinates that do not press against a bound, until nothing wants to move.
+  const int rounds = 8 + 3 * objective.size();
+  for (int round = 0; round < rounds && s.first_order > options.tolerance && std::isfinite(s.first_order); ++round) {
+    const Subspace space{objective, s.theta, free_of(s, true), 0};
+    const Vector before = s.theta;
     run_ceres(space, box, s.theta, options);
     s.evaluations += space.evaluations;
     assess(objective, box, s);
+    if (s.theta == before) break;  // Ceres can do no better
   }
   s.converged = s.first_order <= options.tolerance && no_negative_direction(s);
   return s;

@@ -1,0 +1,206 @@
+// F1: quadrature and derivatives against brute force, recovery on simulated curves, agreement with F3, errors.
+#include <cmath>
+#include <numbers>
+
+#include "fitting/distributions.hpp"
+#include "fitting/laws/emergence_curve.hpp"
+#include "tests/catch.hpp"
+#include "tests/fitting/support.hpp"
+
+using namespace hylas::fitting;
+
+namespace {
+
+constexpr double kWindowEffect = 0.4, kNope = -0.5, kSigma = 0.25, kSteepness = 6, kPhi = 60;
+
+// A binomial count with a mean that is itself spread as a beta of precision phi (normal approximation, cut to (0, 1)).
+double noisy(double mean, double n, Stream& stream) {
+  const double p = std::clamp(mean + std::sqrt(mean * (1 - mean) / (kPhi + 1)) * stream.normal(), 0.001, 0.999);
+  double hits = 0;
+  for (int i = 0; i < n; ++i) hits += stream.uniform() < p;
+  return hits / n;
+}
+
+std::vector<CurveRun> simulate(int seeds, double d_max, double growth, std::uint64_t seed) {
+  std::vector<CurveRun> runs;
+  std::uint64_t index = 0;
+  for (const double w : {4.0, 16.0, 64.0}) {
+    for (const int nope : {0, 1}) {
+      for (int s = 0; s < seeds; ++s) {
+        Stream stream(seed, index++);
+        CurveRun run;
+        run.design = std::to_string(w) + "/" + std::to_string(nope);
+        run.seed = s;
+        run.x = {1e5, w, 0.5, static_cast<double>(nope), 0, {}};
+        const double log_d50 =
+            std::log(3e5) + kWindowEffect * std::log(w / 16) + kNope * nope + kSigma * stream.normal();
+        for (double d = 3e4; d < d_max; d *= growth) {
+          run.tokens.push_back(d);
+          run.accuracy.push_back(noisy(0.05 + 0.9 * sigmoid(kSteepness * (std::log(d) - log_d50)), 128, stream));
+          run.count.push_back(128);
+        }
+        runs.push_back(std::move(run));
+      }
+    }
+  }
+  return runs;
+}
+
+EmergenceCurveTerms terms_of(const std::vector<CurveRun>& runs) {
+  EmergenceCurveData data;
+  for (const auto& run : runs) {
+    data.log_tokens.emplace_back();
+    data.successes.emplace_back();
+    for (std::size_t j = 0; j < run.tokens.size(); ++j) {
+      data.log_tokens.back().push_back(std::log(run.tokens[j]));
+      data.successes.back().push_back(run.accuracy[j] * run.count[j]);
+    }
+    data.counts.push_back(run.count);
+    data.mu.push_back({std::log(run.x.window / 16)});
+  }
+  data.mu_names = {"ln_window"};
+  return EmergenceCurveTerms(data);
+}
+
+std::string message(const std::vector<CurveRun>& runs) {
+  try {
+    (void)fit_emergence_curve(runs);
+  } catch (const InputError& e) {
+    return e.what();
+  }
+  return "no error";
+}
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("Gauss-Hermite nodes integrate polynomials of degree 2n - 1 exactly") {
+  const GaussHermite rule = gauss_hermite(7);
+  for (int power = 0; power < 14; ++power) {
+    double sum = 0;
+    for (int i = 0; i < 7; ++i) sum += rule.weights[i] * std::pow(rule.nodes[i], power);
+    const double exact = power % 2 == 1 ? 0 : std::tgamma(0.5 * (power + 1));
+    CHECK(sum == Approx(exact).epsilon(1e-12).margin(1e-9));  // odd moments cancel to rounding of terms of size 1e3
+  }
+}
+
+TEST_CASE("the beta-binomial is a distribution: it sums to one with the right mean and variance") {
+  const double n = 20, m = 0.3, phi = 5;
+  double total = 0, mean = 0, square = 0;
+  for (int s = 0; s <= 20; ++s) {
+    const double choose = log_gamma(n + 1) - log_gamma(s + 1) - log_gamma(n - s + 1);
+    const double p = std::exp(choose + log_beta_binomial(s, n, m, phi));
+    total += p;
+    mean += p * s;
+    square += p * s * s;
+  }
+  CHECK(total == Approx(1).epsilon(1e-12));
+  CHECK(mean == Approx(n * m).epsilon(1e-12));
+  CHECK(square - mean * mean == Approx(n * m * (1 - m) * (1 + (n - 1) / (phi + 1))).epsilon(1e-11));
+}
+
+TEST_CASE("the adaptive quadrature equals a fine sum over the run effect, for emerging and unfinished runs") {
+  auto runs = simulate(1, 2e6, 1.3, 4);
+  runs[1].tokens.resize(4);  // stopped long before its rise
+  runs[1].accuracy.resize(4);
+  runs[1].count.resize(4);
+  const EmergenceCurveTerms law = terms_of(runs);
+  const double x[6] = {std::log(3e5), 0.05, 0.95, std::log(5.0), std::log(0.3), std::log(40.0)};
+  for (int i = 0; i < 4; ++i) {
+    const auto& run = runs[static_cast<std::size_t>(i)];
+    double sum = 0, choose = 0;
+    const double du = 1e-3;
+    for (std::size_t j = 0; j < run.tokens.size(); ++j) {
+      const double s = run.accuracy[j] * run.count[j], n = run.count[j];
+      choose += log_gamma(n + 1) - log_gamma(s + 1) - log_gamma(n - s + 1);
+    }
+    for (double u = -4; u < 4; u += du) {
+      double log_p = -0.5 * u * u / (0.3 * 0.3) - std::log(0.3 * std::sqrt(2 * std::numbers::pi)) + choose;
+      for (std::size_t j = 0; j < run.tokens.size(); ++j) {
+        const double m = 0.05 + 0.9 * sigmoid(5 * (std::log(run.tokens[j]) - x[0] - u));
+        log_p += log_beta_binomial(run.accuracy[j] * run.count[j], run.count[j], m, 40);
+      }
+      sum += std::exp(log_p + 40) * du;
+    }
+    INFO("run " << i);
+    CHECK(law.term(i, x) == Approx(40 - std::log(sum)).margin(2e-3));  // 11 nodes on a skewed, unfinished curve
+  }
+}
+
+TEST_CASE("derivatives of F1 match finite differences") {
+  const auto runs = simulate(1, 2e6, 1.2, 4);
+  const EmergenceCurveTerms law = terms_of(runs);
+  const LawObjective<EmergenceCurveTerms> objective(law);
+  for (const Vector& start : law.starts()) {
+    Vector theta = start;
+    theta[0] += 0.1;
+    theta[5] = std::log(0.3);
+    const auto error = testing::check_derivatives(objective, theta, 1e-4);
+    // The nodes move with theta but count as constants in the derivatives: the quadrature's own error, ~1e-5, remains.
+    CHECK(error.gradient < 1e-4);
+    CHECK(error.hessian < 1e-3);
+    CHECK(error.value < 1e-12);
+  }
+}
+
+TEST_CASE("F1 recovers simulated curves and agrees with F3 on D50 within the intervals") {
+  const auto curves = simulate(4, 2.5e6, 1.2, 12);
+  EmergenceOptions options;
+  options.terms = {"ln_window", "nope"};
+  options.level = 0.99;
+  options.profile = {"ln_window", "sigma"};
+  const EmergenceFit f1 = fit_emergence_curve(curves, options);
+  CHECK(f1.fit.converged);
+  CHECK(f1.fit.starts_agreeing >= 3);
+  const Parameter& window = f1.fit.parameter("ln_window");
+  CHECK(window.ci_low < kWindowEffect);
+  CHECK(window.ci_high > kWindowEffect);
+  CHECK(f1.fit.parameter("sigma").ci_low < kSigma);
+  CHECK(f1.fit.parameter("sigma").ci_high > kSigma);
+  CHECK(std::isnan(f1.fit.parameter("nope").ci_low));  // not asked for
+  CHECK(f1.fit.parameter("c0").estimate == Approx(0.05).margin(0.02));
+  CHECK(f1.fit.parameter("A").estimate == Approx(0.95).margin(0.02));
+  CHECK(f1.fit.parameter("k").estimate == Approx(kSteepness).epsilon(0.1));
+  CHECK(f1.fit.parameter("A").identified);
+
+  std::vector<EmergenceRun> runs;
+  for (const auto& c : curves) {
+    const Crossing at = crossing_of(c.tokens, c.accuracy, 0.5);
+    runs.push_back({c.design, c.seed, c.x, at.d_before, at.d_after, at.d_max});
+  }
+  const EmergenceFit f3 = fit_emergence_time(runs, options);
+  for (const double w : {4.0, 16.0, 32.0, 64.0}) {
+    const D50 a = predict_d50(f1, {1e5, w, 0.5, 1, 0, {}}), b = predict_d50(f3, {1e5, w, 0.5, 1, 0, {}});
+    INFO("window " << w << ": " << a.estimate << " and " << b.estimate);
+    CHECK(b.ci_low < a.estimate);
+    CHECK(a.estimate < b.ci_high);
+  }
+}
+
+TEST_CASE("F1: short runs do not identify the plateau") {
+  EmergenceOptions options;
+  options.terms = {"ln_window", "nope"};
+  options.intervals = false;
+  const EmergenceFit f1 = fit_emergence_curve(simulate(2, 3e5, 1.3, 12), options);
+  CHECK(f1.longest_ratio < 3);
+  CHECK_FALSE(f1.fit.parameter("A").identified);
+  CHECK(has(f1.fit.parameter("A").why, "no plateau"));
+}
+
+TEST_CASE("F1: bad curves are named") {
+  auto runs = simulate(2, 2e6, 1.5, 4);
+  const auto with = [&](auto change) {
+    auto copy = runs;
+    change(copy[3]);
+    return message(copy);
+  };
+  CHECK(has(with([](auto& r) { r.accuracy[2] = std::nan(""); }), "evaluation 3: accuracy must lie in [0, 1]"));
+  CHECK(has(with([](auto& r) { r.tokens[0] = 0; }), "evaluation 1: D must be positive"));
+  CHECK(has(with([](auto& r) { r.tokens[2] = r.tokens[1]; }), "evaluation 3: D must ascend"));
+  CHECK(has(with([](auto& r) { r.count.pop_back(); }), "of equal length"));
+  CHECK(has(with([](auto& r) { r.count[0] = -1; }), "count must be positive"));
+  CHECK(has(message({runs[0], runs[2]}), "2 runs for"));
+  CHECK(has(message({runs[0], runs[0]}), "given twice"));
+}
