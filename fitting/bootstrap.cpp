@@ -2,8 +2,6 @@
 #include "fitting/bootstrap.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <map>
 
 #include "fitting/parallel.hpp"
@@ -45,16 +43,6 @@ std::vector<Solution> bootstrap(const Units& units, int replicates, std::uint64_
     solutions[static_cast<std::size_t>(r)] = refit(resample(units, seed, static_cast<std::uint64_t>(r)));
   });
   return solutions;
-}
-
-double quantile(std::vector<double> values, double p) {
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  std::sort(values.begin(), values.end());
-  const double place = p * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
-  const std::size_t above = std::min(below + 1, values.size() - 1);
-  if (values[below] == values[above]) return values[below];  // also equal infinities
-  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 }  // namespace hylas::fitting

@@ -28,7 +28,4 @@ struct Units {
 [[nodiscard]] std::vector<Solution> bootstrap(const Units& units, int replicates, std::uint64_t seed, int threads,
                                               const std::function<Solution(const std::vector<double>&)>& refit);
 
-// The p-quantile of values (linear interpolation between order statistics); NaN for none.
-[[nodiscard]] double quantile(std::vector<double> values, double p);
-
 }  // namespace hylas::fitting

@@ -1,6 +1,7 @@
 // Special functions; contract and sources in the header.
 #include "fitting/distributions.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -128,6 +129,16 @@ double digamma(double x) {
 }
 double trigamma(double x) {
   return gamma_family(x).trigamma;
+}
+
+double quantile(std::vector<double> values, double p) {
+  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
+  std::sort(values.begin(), values.end());
+  const double place = p * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  if (values[below] == values[above]) return values[below];  // also equal infinities
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 }  // namespace hylas::fitting

@@ -6,6 +6,8 @@
 // fraction of the incomplete beta function (26.5.8, Lentz's method).
 #pragma once
 
+#include <vector>
+
 namespace hylas::fitting {
 
 [[nodiscard]] double normal_pdf(double x);
@@ -26,5 +28,8 @@ struct GammaFamily {
   double log_gamma = 0, digamma = 0, trigamma = 0;
 };
 [[nodiscard]] GammaFamily gamma_family(double x);
+
+// The p-quantile of values (linear interpolation between order statistics); NaN for none.
+[[nodiscard]] double quantile(std::vector<double> values, double p);
 
 }  // namespace hylas::fitting

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "fitting/bootstrap.hpp"
+#include "fitting/distributions.hpp"
 #include "fitting/emergence.hpp"
 #include "fitting/emergence_checks.hpp"
 #include "fitting/likelihood.hpp"

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "fitting/bootstrap.hpp"
+#include "fitting/distributions.hpp"
 #include "fitting/identify.hpp"
 #include "fitting/laws/chinchilla.hpp"
 

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <limits>
 
-#include "fitting/bootstrap.hpp"
 #include "fitting/distributions.hpp"
 #include "search/advise/compute_optimal.hpp"
 #include "search/advise/score.hpp"

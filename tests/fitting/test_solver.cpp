@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "fitting/bootstrap.hpp"
+#include "fitting/distributions.hpp"
 #include "fitting/dual2.hpp"
 #include "fitting/parallel.hpp"
 #include "fitting/profile.hpp"
