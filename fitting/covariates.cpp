@@ -107,7 +107,7 @@ Columns choose_columns(const std::vector<DesignCovariates>& runs, const std::vec
     for (Eigen::Index i = 0; i < rows; ++i) v[i] = term_value(columns, runs[static_cast<std::size_t>(i)], name);
     const double norm = v.norm();
     if (v.maxCoeff() - v.minCoeff() <= 1e-12 * std::max(1.0, norm)) {
-      columns.dropped.emplace_back(name, fmt::format("it is {:.4g} for every run", v[0]));
+      columns.dropped.emplace_back(name, "it is the same for every run");
       continue;
     }
     for (int pass = 0; pass < 2; ++pass) {  // Gram-Schmidt, twice for accuracy

@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kFar = 10;  // beyond this factor of the fitted range a prediction warns (MATHS 4)
 
-void warn_outside(D50& d50, const EmergenceFit& fit, const DesignCovariates& x) {
+void warn_outside(D50& d50, const EmergenceFit& fit, const DesignCovariates& x, const std::vector<double>& row) {
   const Columns& c = fit.columns;
   if (x.parameters > kFar * c.n_max || x.parameters < c.n_min / kFar) {
     d50.warnings.push_back(
@@ -28,6 +28,9 @@ void warn_outside(D50& d50, const EmergenceFit& fit, const DesignCovariates& x) 
   } else if (x.window > 0 && (x.window > 1.0001 * c.window_max || x.window < 0.9999 * c.window_min)) {
     d50.warnings.push_back(
         fmt::format("window {:.4g} lies outside the fitted {:.4g} to {:.4g}", x.window, c.window_min, c.window_max));
+  }
+  if (std::ranges::find(fit.never, row) != fit.never.end()) {
+    d50.warnings.push_back("no run of this design emerged: its D50 rests on the law and the other designs");
   }
   if (d50.estimate > fit.d_max && fit.d_max > 0) {
     d50.warnings.push_back(
@@ -96,7 +99,7 @@ D50 predict_d50(const EmergenceFit& fit, const DesignCovariates& design) {
   d50.ci_high = std::exp(mu + t * d50.sd_parameters);
   d50.run_low = std::exp(mu - t * d50.sd_total);
   d50.run_high = std::exp(mu + t * d50.sd_total);
-  warn_outside(d50, fit, design);
+  warn_outside(d50, fit, design, row);
   return d50;
 }
 

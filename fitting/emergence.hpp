@@ -68,8 +68,9 @@ struct EmergenceFit {
   Columns columns;       // of mu
   Columns cure_columns;  // of logit pi
   bool cure_logit = false;
-  double longest_ratio = 0;  // largest d_max / D50 over the runs that carry information on the plateau
-  double d_max = 0;          // longest run, tokens
+  double longest_ratio = 0;                // largest d_max / D50 over the runs that carry information on the plateau
+  double d_max = 0;                        // longest run, tokens
+  std::vector<std::vector<double>> never;  // rows of mu of designs none of whose runs emerged (F3)
 };
 
 [[nodiscard]] EmergenceFit fit_emergence_time(const std::vector<EmergenceRun>& runs,

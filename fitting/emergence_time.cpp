@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "fitting/bootstrap.hpp"
 #include "fitting/distributions.hpp"
@@ -57,6 +58,18 @@ void flag_cure(EmergenceFit& result, const std::vector<EmergenceRun>& runs) {
   }
 }
 
+// Designs (rows of mu) that were run and never seen to emerge: their D50 rests on the law alone.
+void note_never(EmergenceFit& result, const std::vector<EmergenceRun>& runs) {
+  std::map<std::vector<double>, bool> emerged;
+  for (const EmergenceRun& run : runs) {
+    bool& any = emerged[row_of(result.columns, run.x)];
+    any = any || run.emerged();
+  }
+  for (const auto& [row, any] : emerged) {
+    if (!any) result.never.push_back(row);
+  }
+}
+
 void flag_spread(EmergenceFit& result, const MultiStart& fits) {
   const int sigma = index_of(result.fit, "ln_sigma");
   if (sigma >= 0 && fits.best.edge[sigma] == Edge::lower) {
@@ -90,6 +103,7 @@ EmergenceFit fit_emergence_time(const std::vector<EmergenceRun>& runs, const Eme
   report_dropped(fit, result.columns);
   report_dropped(fit, result.cure_columns);
   flag_cure(result, runs);
+  note_never(result, runs);
   flag_spread(result, fits);
   return result;
 }
