@@ -1,6 +1,10 @@
 // Arena: see kernels/arena.hpp.
 #include "kernels/arena.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
@@ -12,6 +16,20 @@ namespace {
 
 constexpr std::size_t alignment = 64;
 constexpr std::size_t smallest_block = std::size_t{1} << 20;
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+// Large blocks ask for huge pages: rows of an activation lie kilobytes apart, and with small pages the matrix products
+// would wait for the translation of their addresses. A system that has none ignores it.
+std::byte* allocate(std::size_t bytes) {
+  const bool large = bytes >= 2 * huge_page;
+  const std::size_t unit = large ? huge_page : alignment;
+  void* memory = std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit);
+  if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+  if (large) (void)madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  return static_cast<std::byte*>(memory);
+}
 
 }  // namespace
 
@@ -39,9 +57,7 @@ void* Arena::take_bytes(std::size_t bytes) {
   }
   if (block_ == blocks_.size()) {
     const std::size_t bytes_new = std::max({need, smallest_block, capacity() / alignment * alignment});
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, bytes_new));
-    if (memory == nullptr) throw std::bad_alloc();
-    blocks_.push_back({std::unique_ptr<std::byte, Free>(memory), bytes_new});
+    blocks_.push_back({std::unique_ptr<std::byte, Free>(allocate(bytes_new)), bytes_new});
     used_ = 0;
   }
   void* p = blocks_[block_].data.get() + used_;

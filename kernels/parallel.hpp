@@ -1,7 +1,8 @@
-// ThreadPool: runs independent work items on a fixed number of threads, each item with the Context of the thread it runs
-// on. The only place of the CPU backend that starts threads.
+// ThreadPool: runs independent work items on a fixed number of threads, each item with the Context of the thread it
+// runs on. The only place of the CPU backend that starts threads.
 //
-// Which thread takes an item is not fixed, so an item must write only to its own outputs; results must not depend on it.
+// Which thread takes an item is not fixed, so an item must write only to its own outputs; results must not depend on
+// it.
 #pragma once
 
 #include <cstdint>

@@ -4,8 +4,8 @@
 //   cos, sin [T, hd/2] (of one trial; trial dimension 1: dims {1, T, hd/2}), made by rope_table()
 //   rope_on [P] i32: 0 leaves the trial's qkv as it is (NoPE)
 //
-// rotate-half (NeoX / Hugging Face) convention: pairs are (i, i + hd/2). backward applies the transposed rotation to dqkv.
-// Source: RoFormer, arXiv 2104.09864.
+// rotate-half (NeoX / Hugging Face) convention: pairs are (i, i + hd/2). backward applies the transposed rotation to
+// dqkv. Source: RoFormer, arXiv 2104.09864.
 #pragma once
 
 #include "kernels/context.hpp"
