@@ -1,5 +1,6 @@
 # Checks that includes only run down the house (see README.md, "The house"): run as  cmake -DROOT=. -P tests/house.cmake
 # Also: no file outgrows its size (400 lines, CUDA 700), and every room opens with a README.md.
+cmake_minimum_required(VERSION 3.22)
 set(kernels_uses kernels)
 set(fitting_uses fitting)
 set(db_uses db)

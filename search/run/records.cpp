@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "model/design/cost.hpp"
+#include "search/report/design_json.hpp"
 
 namespace hylas::search {
 namespace {
@@ -33,22 +34,13 @@ double kilobytes(const std::string& text) {
 
 }  // namespace
 
-std::string shape_json(const model::Shape& shape) {
-  const nlohmann::json json = {
-      {"d_model", shape.d_model},   {"heads", shape.heads}, {"kv_heads", shape.kv_heads},
-      {"head_dim", shape.head_dim}, {"ffn", shape.ffn},     {"vocab", shape.vocab},
-      {"context", shape.context},   {"tied", shape.tied},   {"rope_theta", shape.rope_theta},
-  };
-  return json.dump();
-}
-
 db::Design design_record(const model::Design& design) {
   const model::Cost cost = model::cost_of(design);
   db::Design record;
   record.design_id = design.id();
   record.canonical = design.canonical();
   record.layout = design.layout_text();
-  record.shape_json = shape_json(design.shape);
+  record.shape_json = shape_json(design.shape).dump();
   record.parameters_total = cost.parameters_total;
   record.parameters_non_embedding = cost.parameters_non_embedding;
   record.flops_forward = cost.flops_forward;

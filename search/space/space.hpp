@@ -8,7 +8,7 @@
 // odometer in the order in which they first appear in the pattern, the last one fastest. A design that was seen before
 // (by id, so after canonicalisation) is dropped and counted. Recipes: learning rates as written, seeds fastest.
 // Errors: InputError with file, line, column, what was expected and the nearest valid name (exit code 2).
-// Limits: 1 MB of text, 100,000 candidate designs, 1,000,000 trials. Thread-safety: pure functions.
+// Limits: 16 MB of text, 100,000 candidate designs, 100,000 trials. Thread-safety: pure functions.
 #pragma once
 
 #include <cstdint>

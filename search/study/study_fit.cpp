@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "fitting/input_error.hpp"
 #include "search/advise/recommend.hpp"
 #include "search/study/emergence_report.hpp"
 
@@ -37,7 +38,11 @@ std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const Stu
   if (sizes.size() < 3) return std::nullopt;
   fitting::LossOptions options;
   options.threads = threads;
-  return fitting::fit_chinchilla(data, options);
+  try {
+    return fitting::fit_chinchilla(data, options);
+  } catch (const fitting::InputError&) {  // e.g. all runs of one length: there is nothing to learn about D
+    return std::nullopt;
+  }
 }
 
 std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
