@@ -56,9 +56,14 @@ const Size& find_size(const std::string& name) {
 }
 
 std::vector<model::TrialSpec> make_trials(const Size& size, const Options& options) {
-  const model::Shape shape{.d_model = size.d_model, .heads = size.heads, .kv_heads = size.heads,
-                           .head_dim = size.d_model / size.heads, .ffn = size.ffn, .vocab = size.vocab,
-                           .context = size.context, .tied = size.tied};
+  const model::Shape shape{.d_model = size.d_model,
+                           .heads = size.heads,
+                           .kv_heads = size.heads,
+                           .head_dim = size.d_model / size.heads,
+                           .ffn = size.ffn,
+                           .vocab = size.vocab,
+                           .context = size.context,
+                           .tied = size.tied};
   const auto cpu = size.name.substr(0, 3) == "cpu";
   const auto layout = !options.layout.empty() ? options.layout
                       : cpu                   ? fmt::format("(swa:8 full)*{}", size.layers / 2)
@@ -122,10 +127,10 @@ int run_train(const Options& options) {
                                  {"peak_bytes", result.peak_bytes}}
               .dump(2));
   } else {
-    print(fmt::format("{} {} x {} on {}: {:.0f} tokens/s, {:.2f} ms a step (median of {}), {:.1f} GFLOP/s, {:.1f} MiB\n",
-                      options.size, options.trials, layout, options.device, result.tokens_per_second,
-                      result.ms_per_step, result.steps, result.gflops,
-                      static_cast<double>(result.peak_bytes) / (1 << 20)));
+    print(
+        fmt::format("{} {} x {} on {}: {:.0f} tokens/s, {:.2f} ms a step (median of {}), {:.1f} GFLOP/s, {:.1f} MiB\n",
+                    options.size, options.trials, layout, options.device, result.tokens_per_second, result.ms_per_step,
+                    result.steps, result.gflops, static_cast<double>(result.peak_bytes) / (1 << 20)));
   }
   return exit_ok;
 }

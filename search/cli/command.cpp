@@ -12,8 +12,7 @@ CLI::App* add_command(Program& program, CLI::App& parent, const std::string& nam
                       const std::string& example, CommonOptions& common, std::function<int()> body) {
   CLI::App* command = parent.add_subcommand(name, what);
   command->add_flag("--json", common.json, "print one JSON document on stdout");
-  command->add_option("--threads", common.threads, "threads to use (default: all cores)")
-      ->check(CLI::Range(0, 4096));
+  command->add_option("--threads", common.threads, "threads to use (default: all cores)")->check(CLI::Range(0, 4096));
   command->footer("Example:\n  " + example);
   command->callback([&program, run = std::move(body)] { program.chosen = run; });
   return command;

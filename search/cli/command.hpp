@@ -1,7 +1,7 @@
 // What every command of the program shares: how it is registered, its common options, and how it prints.
 //
-// A command is one file: add_NAME(program) declares options on a CLI11 subcommand and sets what run() does. The callback
-// returns the exit code (search/cli/exit_code.hpp); errors are exceptions, mapped to codes in main.cpp.
+// A command is one file: add_NAME(program) declares options on a CLI11 subcommand and sets what run() does. The
+// callback returns the exit code (search/cli/exit_code.hpp); errors are exceptions, mapped to codes in main.cpp.
 #pragma once
 
 #include <CLI/CLI.hpp>

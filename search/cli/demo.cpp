@@ -58,8 +58,8 @@ void write_svg(const search::Plot& plot) {
   if (!out.flush()) throw std::runtime_error(std::string(svg_file) + " cannot be written in this directory");
 }
 
-std::string as_text(const search::SweepSummary& summary, const search::StudyRuns& runs, const fitting::EmergenceFit& fit,
-                    const search::Request& request, const search::Advice& advice) {
+std::string as_text(const search::SweepSummary& summary, const search::StudyRuns& runs,
+                    const fitting::EmergenceFit& fit, const search::Request& request, const search::Advice& advice) {
   std::string text = fmt::format("{} trials, {} tokens trained in {:.1f} s\n\n", runs.runs.size() + runs.left_out,
                                  search::short_number(static_cast<double>(summary.tokens)), summary.seconds);
   text += search::study_fit_text(runs, fit) + "\n" + search::terminal_plot(search::curves_plot(runs)) + "\n";
@@ -71,8 +71,8 @@ std::string as_text(const search::SweepSummary& summary, const search::StudyRuns
   return text;
 }
 
-std::string as_json(const search::SweepSummary& summary, const search::StudyRuns& runs, const fitting::EmergenceFit& fit,
-                    const search::Advice& advice) {
+std::string as_json(const search::SweepSummary& summary, const search::StudyRuns& runs,
+                    const fitting::EmergenceFit& fit, const search::Advice& advice) {
   return nlohmann::ordered_json{{"sweep", sweep_json(summary)},
                                 {"fit", search::study_fit_json(runs, fit)},
                                 {"advice", nlohmann::ordered_json::parse(search::to_json(advice))},
@@ -82,7 +82,8 @@ std::string as_json(const search::SweepSummary& summary, const search::StudyRuns
 
 int run(const Options& options) {
   const auto space = search::parse_space(search::demo_space, "demo.toml (built in)");
-  std::fprintf(stderr, "hylas demo: %zu designs x %zu seeds of a tiny hybrid, into ./%s; stop and rerun it as you like\n",
+  std::fprintf(stderr,
+               "hylas demo: %zu designs x %zu seeds of a tiny hybrid, into ./%s; stop and rerun it as you like\n",
                space.designs.size(), space.trials.size() / space.designs.size(), db_file);
   auto store = StoreOptions{db_file, ""}.open(db::Access::create);
   const auto summary = sweep(space, store, options.common);

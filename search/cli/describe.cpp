@@ -22,9 +22,9 @@ struct Options {
 std::string as_text(const model::Design& design, const model::Cost& cost) {
   const auto& s = design.shape;
   std::string text = fmt::format("layout           {}\ndesign id        {}\n", design.layout_text(), design.id());
-  text += fmt::format("shape            d_model {}, {} heads of {}, {} kv heads, ffn {}, vocab {}, context {}, {} head\n",
-                      s.d_model, s.heads, s.head_dim, s.kv_heads, s.ffn, s.vocab, s.context,
-                      s.tied ? "tied" : "untied");
+  text +=
+      fmt::format("shape            d_model {}, {} heads of {}, {} kv heads, ffn {}, vocab {}, context {}, {} head\n",
+                  s.d_model, s.heads, s.head_dim, s.kv_heads, s.ffn, s.vocab, s.context, s.tied ? "tied" : "untied");
   text += fmt::format("layers           {}\n", design.depth());
   text += fmt::format("parameters       {} in all, {} non-embedding\n", cost.parameters_total,
                       cost.parameters_non_embedding);
@@ -44,9 +44,10 @@ int run(const Options& options) {
 
 void add_describe(Program& program) {
   auto options = std::make_shared<Options>();
-  auto* command = add_command(program, program.app, "describe", "canonical form, id, parameters, FLOPs, cache of a layout",
-                              "hylas describe '(swa:128 full/nope)*5' --d-model 384 --heads 6 --kv-heads 2 --json",
-                              options->common, [options] { return run(*options); });
+  auto* command =
+      add_command(program, program.app, "describe", "canonical form, id, parameters, FLOPs, cache of a layout",
+                  "hylas describe '(swa:128 full/nope)*5' --d-model 384 --heads 6 --kv-heads 2 --json", options->common,
+                  [options] { return run(*options); });
   command->add_option("layout", options->layout, "e.g. '(swa:128 full/nope)*5'")->required();
   options->shape.add_to(*command);
 }

@@ -43,7 +43,12 @@ std::string as_json(const search::Space& space) {
 std::string as_text(const search::Space& space) {
   search::Table table;
   const auto right = search::Align::right;
-  table.columns = {{"design"}, {"layout"}, {"d", right}, {"layers", right}, {"N", right}, {"FLOPs/token", right},
+  table.columns = {{"design"},
+                   {"layout"},
+                   {"d", right},
+                   {"layers", right},
+                   {"N", right},
+                   {"FLOPs/token", right},
                    {"cache bytes", right}};
   for (const auto& design : space.designs) {
     const auto cost = model::cost_of(design);

@@ -11,7 +11,7 @@ enum ExitCode : int {
   exit_locked = 4,         // another process holds the store
   exit_store = 5,          // the store is corrupt, foreign or of a newer version
   exit_device = 6,
-  exit_interrupted = 75,   // resumable: run the same command again
+  exit_interrupted = 75,  // resumable: run the same command again
 };
 
 }  // namespace hylas::cli

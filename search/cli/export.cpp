@@ -31,7 +31,7 @@ struct Row {
 
 std::string as_csv(const std::vector<Row>& rows) {
   search::Table table;
-  table.columns = {{"trial_key"}, {"design_id"}, {"layout"}, {"seed"}, {"state"},
+  table.columns = {{"trial_key"}, {"design_id"}, {"layout"}, {"seed"},  {"state"},
                    {"step"},      {"tokens"},    {"metric"}, {"value"}, {"count"}};
   for (const auto& [trial, point] : rows) {
     table.rows.push_back({trial->trial_key, trial->design_id, trial->layout, std::to_string(trial->seed),
@@ -57,11 +57,12 @@ std::string as_json(const db::Study& study, const std::vector<Row>& rows) {
                         {"recipe", Json::parse(trial->recipe_json)},
                         {"points", Json::array()}});
     }
-    trials[entry->second]["points"].push_back({{"step", point->step},
-                                               {"tokens", point->tokens},
-                                               {"metric", point->metric},
-                                               {"value", std::isfinite(point->value) ? Json(point->value) : Json(nullptr)},
-                                               {"count", point->count}});
+    trials[entry->second]["points"].push_back(
+        {{"step", point->step},
+         {"tokens", point->tokens},
+         {"metric", point->metric},
+         {"value", std::isfinite(point->value) ? Json(point->value) : Json(nullptr)},
+         {"count", point->count}});
   }
   return Json{{"study", study.name}, {"trials", trials}}.dump(2) + "\n";
 }

@@ -58,7 +58,9 @@ void add_fit_emergence(Program& program, CLI::App& parent) {
   command->add_option("--threshold", options->threshold, "of --metric; defines its D50")->capture_default_str();
   command->add_option("--terms", options->fit.terms, "columns of ln D50, e.g. ln_window,nope (default: all that vary)")
       ->delimiter(',');
-  command->add_option("--level", options->fit.level, "of the intervals")->capture_default_str()->check(CLI::Range(0.5, 0.999));
+  command->add_option("--level", options->fit.level, "of the intervals")
+      ->capture_default_str()
+      ->check(CLI::Range(0.5, 0.999));
   command->add_option("--svg", options->svg, "also write the curves as an SVG file");
   command->add_flag("--no-store", options->no_store, "do not keep the fit in the store");
 }

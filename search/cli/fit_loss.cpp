@@ -26,7 +26,8 @@ struct Options {
 using Pairs = std::map<std::string, std::string>;
 
 // "N=params" -> {N, params}; keys must be among `known`.
-Pairs parse_pairs(const std::string& flag, const std::vector<std::string>& items, const std::vector<std::string>& known) {
+Pairs parse_pairs(const std::string& flag, const std::vector<std::string>& items,
+                  const std::vector<std::string>& known) {
   Pairs pairs;
   for (const auto& item : items) {
     const auto equal = item.find('=');
@@ -77,7 +78,8 @@ std::vector<bool> held_out(const fitting::Table& table, const Pairs& columns, co
   }
   const auto count = std::count(mask.begin(), mask.end(), true);
   if (count == 0) throw model::InputError("--holdout " + rule + " holds out no row");
-  if (count == static_cast<std::ptrdiff_t>(mask.size())) throw model::InputError("--holdout " + rule + " leaves no row");
+  if (count == static_cast<std::ptrdiff_t>(mask.size()))
+    throw model::InputError("--holdout " + rule + " leaves no row");
   return mask;
 }
 
@@ -85,8 +87,10 @@ int run(Options options) {
   options.fit.threads = options.common.threads;
   const auto columns = parse_pairs("--columns", options.columns, {"N", "D", "loss", "run"});
   const auto table = fitting::Table::read(options.input);
-  fitting::LossData data{table.numbers(role(columns, "N"), true), table.numbers(role(columns, "D"), true),
-                         table.numbers(role(columns, "loss"), true), {}};
+  fitting::LossData data{table.numbers(role(columns, "N"), true),
+                         table.numbers(role(columns, "D"), true),
+                         table.numbers(role(columns, "loss"), true),
+                         {}};
   if (columns.count("run") != 0) data.run = table.texts(columns.at("run"));
   std::vector<bool> mask;
   if (!options.holdout.empty()) mask = held_out(table, columns, options.holdout);
@@ -98,8 +102,8 @@ int run(Options options) {
     const auto test = fitting::rows_where(data, mask, true);
     const auto error = fitting::rmse_log(fit, test);
     json["holdout"] = {{"rule", options.holdout}, {"rows", test.n.size()}, {"rmse_log", error}};
-    text += fmt::format("hold-out {}: {} rows, root mean square error of ln loss {:.5f}\n", options.holdout, test.n.size(),
-                        error);
+    text += fmt::format("hold-out {}: {} rows, root mean square error of ln loss {:.5f}\n", options.holdout,
+                        test.n.size(), error);
   }
   if (!options.predict.empty()) {
     const auto at = parse_pairs("--predict", options.predict, {"N", "D"});
@@ -117,9 +121,10 @@ int run(Options options) {
 
 void add_fit_loss(Program& program, CLI::App& parent) {
   auto options = std::make_shared<Options>();
-  auto* command = add_command(program, parent, "loss", "loss as a function of parameters N and tokens D",
-                              "hylas fit loss --input runs.csv --law chinchilla --columns N=params,D=tokens,loss=val_loss",
-                              options->common, [options] { return run(*options); });
+  auto* command =
+      add_command(program, parent, "loss", "loss as a function of parameters N and tokens D",
+                  "hylas fit loss --input runs.csv --law chinchilla --columns N=params,D=tokens,loss=val_loss",
+                  options->common, [options] { return run(*options); });
   command->add_option("--input", options->input, "a table: .csv, .tsv or .jsonl")->required();
   command->add_option("--law", options->law, "chinchilla")
       ->capture_default_str()

@@ -37,8 +37,9 @@ int fail(int code, const std::string& message) {
 }
 
 int run(int argc, char** argv) {
-  Program program("hylas (HYbrid LAyout Search) searches layouts of hybrid language models: it trains small proxies,\n"
-                  "fits laws of when long-context ability emerges, and recommends designs for a compute budget.");
+  Program program(
+      "hylas (HYbrid LAyout Search) searches layouts of hybrid language models: it trains small proxies,\n"
+      "fits laws of when long-context ability emerges, and recommends designs for a compute budget.");
   add_commands(program);
   try {
     program.app.parse(argc, argv);
@@ -62,4 +63,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace hylas::cli
 
-int main(int argc, char** argv) { return hylas::cli::run(argc, argv); }
+int main(int argc, char** argv) {
+  return hylas::cli::run(argc, argv);
+}

@@ -40,8 +40,7 @@ int run(Options options) {
   search::StudyFitOptions fit_options;
   fit_options.threads = options.common.threads;
   const auto fit = search::fit_study(runs, fit_options);
-  const auto advice =
-      search::advise(store, runs, fit, candidates_of(options, runs), request, options.common.threads);
+  const auto advice = search::advise(store, runs, fit, candidates_of(options, runs), request, options.common.threads);
   print(options.common.json ? search::to_json(advice) : search::to_text(advice));
   return exit_ok;
 }
@@ -50,12 +49,14 @@ int run(Options options) {
 
 void add_recommend(Program& program) {
   auto options = std::make_shared<Options>();
-  auto* command = add_command(program, program.app, "recommend", "a design for a compute budget, with intervals and reasons",
-                              "hylas recommend --db demo.db --flops 3e11 --context 64", options->common,
-                              [options] { return run(*options); });
+  auto* command = add_command(
+      program, program.app, "recommend", "a design for a compute budget, with intervals and reasons",
+      "hylas recommend --db demo.db --flops 3e11 --context 64", options->common, [options] { return run(*options); });
   options->store.add_to(*command);
   auto& request = options->request;
-  command->add_option("--flops", request.flops, "training FLOPs to spend on one model")->required()->check(CLI::PositiveNumber);
+  command->add_option("--flops", request.flops, "training FLOPs to spend on one model")
+      ->required()
+      ->check(CLI::PositiveNumber);
   command->add_option("--context", request.context, "context the model must work at (default: that of the study)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   command->add_option("--space", options->space, "candidates from a space file (default: the designs of the study)");

@@ -8,8 +8,15 @@
 namespace hylas::cli {
 
 struct ShapeOptions {
-  model::Shape shape{.d_model = 384, .heads = 6, .kv_heads = 0, .head_dim = 0, .ffn = 960, .vocab = 32768,
-                     .context = 4096, .tied = true, .rope_theta = 10000.0};
+  model::Shape shape{.d_model = 384,
+                     .heads = 6,
+                     .kv_heads = 0,
+                     .head_dim = 0,
+                     .ffn = 960,
+                     .vocab = 32768,
+                     .context = 4096,
+                     .tied = true,
+                     .rope_theta = 10000.0};
   bool untied = false;
 
   void add_to(CLI::App& command);

@@ -32,8 +32,8 @@ db::Trial find_trial(const db::Store& store, const std::string& prefix) {
   }
   std::string keys;
   for (std::size_t i = 0; i < found.size() && i < 5; ++i) keys += " " + found[i].trial_key;
-  throw model::InputError(fmt::format("{} trial keys start with '{}':{}{}; give more digits", found.size(), prefix, keys,
-                                      found.size() > 5 ? " ..." : ""));
+  throw model::InputError(fmt::format("{} trial keys start with '{}':{}{}; give more digits", found.size(), prefix,
+                                      keys, found.size() > 5 ? " ..." : ""));
 }
 
 search::Emergence d50_of(const db::Trial& trial, const std::vector<db::Point>& points) {

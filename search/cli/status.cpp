@@ -56,14 +56,15 @@ std::string as_json(const Status& status) {
   auto states = nlohmann::ordered_json::object();
   for (const auto& [state, count] : status.states) states[std::string(db::to_string(state))] = count;
   const auto left = status.seconds_left();
-  return nlohmann::ordered_json{{"study", status.study},
-                                {"trials", states},
-                                {"tokens", status.tokens},
-                                {"tokens_left_at_most", status.tokens_left},
-                                {"seconds", status.seconds},
-                                {"tokens_per_second", status.rate()},
-                                {"workers", status.workers},
-                                {"seconds_left_at_most", left < 0 ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(left)}}
+  return nlohmann::ordered_json{
+      {"study", status.study},
+      {"trials", states},
+      {"tokens", status.tokens},
+      {"tokens_left_at_most", status.tokens_left},
+      {"seconds", status.seconds},
+      {"tokens_per_second", status.rate()},
+      {"workers", status.workers},
+      {"seconds_left_at_most", left < 0 ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(left)}}
       .dump(2);
 }
 

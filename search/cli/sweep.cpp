@@ -45,10 +45,11 @@ int dry_run(const Options& options, const search::Space& space) {
                                  {"flops", plan.flops}}
               .dump(2));
   } else {
-    print(fmt::format("{} designs, {} trials in {} cohorts (the largest of {}), {} evaluations;\n"
-                      "at most {:.4g} tokens and {:.3g} training FLOPs, less what stops early. Nothing was trained.\n",
-                      plan.designs, plan.trials, plan.cohorts, plan.largest_cohort, plan.evaluations,
-                      static_cast<double>(plan.tokens), plan.flops));
+    print(
+        fmt::format("{} designs, {} trials in {} cohorts (the largest of {}), {} evaluations;\n"
+                    "at most {:.4g} tokens and {:.3g} training FLOPs, less what stops early. Nothing was trained.\n",
+                    plan.designs, plan.trials, plan.cohorts, plan.largest_cohort, plan.evaluations,
+                    static_cast<double>(plan.tokens), plan.flops));
   }
   return exit_ok;
 }
@@ -93,7 +94,8 @@ void add_sweep(Program& program) {
   command->add_option("--max-cohort", options->sweep.max_cohort, "trials in lockstep at most (0: what memory allows)");
   command->add_option("--checkpoint-seconds", options->sweep.checkpoint_seconds, "time between checkpoints")
       ->capture_default_str();
-  command->add_flag("--no-final-checkpoints", options->no_final_checkpoints, "drop a trial's weights once it has ended");
+  command->add_flag("--no-final-checkpoints", options->no_final_checkpoints,
+                    "drop a trial's weights once it has ended");
 }
 
 }  // namespace hylas::cli

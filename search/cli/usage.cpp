@@ -47,7 +47,8 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   if (!unknown.empty()) {
     const auto word = unknown.front().substr(0, unknown.front().find('='));
     const bool option = word.rfind("-", 0) == 0;
-    message = "'" + word + "' is not " + (option || commands.empty() ? "an option" : "a command") + " of " + path_of(command);
+    message =
+        "'" + word + "' is not " + (option || commands.empty() ? "an option" : "a command") + " of " + path_of(command);
     if (!option && commands.empty()) message = path_of(command) + " takes no further argument '" + word + "'";
     const auto guess = model::nearest(word, valid_names(command, option));
     if (!guess.empty()) {

@@ -6,9 +6,9 @@ namespace hylas::search {
 using Json = nlohmann::ordered_json;
 
 Json shape_json(const model::Shape& s) {
-  return {{"d_model", s.d_model}, {"heads", s.heads},     {"kv_heads", s.kv_heads},
-          {"head_dim", s.head_dim}, {"ffn", s.ffn},       {"vocab", s.vocab},
-          {"context", s.context}, {"tied", s.tied},       {"rope_theta", s.rope_theta}};
+  return {{"d_model", s.d_model},   {"heads", s.heads}, {"kv_heads", s.kv_heads},
+          {"head_dim", s.head_dim}, {"ffn", s.ffn},     {"vocab", s.vocab},
+          {"context", s.context},   {"tied", s.tied},   {"rope_theta", s.rope_theta}};
 }
 
 model::Shape shape_from_json(const std::string& text) {

@@ -38,7 +38,8 @@ std::vector<Row> rows_of(const StudyRuns& runs, const fitting::EmergenceFit& fit
   } else {
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i].law = fitting::predict_d50(fit, covariates[i]);
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.law.estimate < b.law.estimate; });
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const Row& a, const Row& b) { return a.law.estimate < b.law.estimate; });
   return rows;
 }
 
@@ -122,17 +123,17 @@ std::string law_in_words(const StudyRuns& runs, const fitting::EmergenceFit& fit
                                         fit.fit.has("ln_window^2") ? fmt::format(", near window {:.0f},", w0) : ""));
   }
   if (fit.fit.has("nope")) {
-    text += factor_sentence(fit.fit, "nope", 1.0,
-                            interaction ? fmt::format("NoPE on the full layers (at window {:.0f})", w0)
-                                        : "NoPE on the full layers");
+    text += factor_sentence(
+        fit.fit, "nope", 1.0,
+        interaction ? fmt::format("NoPE on the full layers (at window {:.0f})", w0) : "NoPE on the full layers");
   }
   if (interaction) {
-    text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0),
-                            "With NoPE each doubling of the window further");
+    text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0), "With NoPE each doubling of the window further");
   }
   const auto censored = std::count_if(runs.runs.begin(), runs.runs.end(), [](const auto& r) { return !r.d50.emerged; });
-  text += fmt::format("{} of {} runs had not emerged when they ended: they count as \"later than that\", not as missing.\n",
-                      censored, runs.runs.size());
+  text +=
+      fmt::format("{} of {} runs had not emerged when they ended: they count as \"later than that\", not as missing.\n",
+                  censored, runs.runs.size());
   if (runs.left_out > 0) {
     text += fmt::format("{} trials are left out: diverged, failed, or not evaluated twice yet.\n", runs.left_out);
   }

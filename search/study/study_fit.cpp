@@ -49,7 +49,6 @@ std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& f
   auto text = fmt::format("D50: tokens at which {} first holds {} at two successive evaluations.\n\n", runs.metric,
                           runs.threshold);
   text += d50_table(runs, fit) + "\n" + law_in_words(runs, fit) + "\n" + fitting::to_text(fit.fit);
-  for (const auto& [name, why] : fit.columns.dropped) text += fmt::format("left out: {} ({})\n", name, why);
   return text;
 }
 

@@ -1,5 +1,5 @@
-// One emergence fit of a study: which terms it can hold, the fit, and its text and JSON. `fit emergence`, `recommend` and `demo`
-// share it.
+// One emergence fit of a study: which terms it can hold, the fit, and its text and JSON. `fit emergence`, `recommend`
+// and `demo` share it.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -25,7 +25,8 @@ struct StudyFitOptions {
 
 // The loss law of the study's runs at their last evaluations, for N* and D*: none with fewer than three sizes, where an
 // exponent of N is not identified.
-[[nodiscard]] std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const StudyRuns& runs, int threads);
+[[nodiscard]] std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const StudyRuns& runs,
+                                                             int threads);
 
 [[nodiscard]] std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit);
 // fitting's keys, and: study, metric, threshold, designs [d50_json()], left_out, dropped_terms {name: why}.

@@ -35,8 +35,13 @@ model::Design read_design(const db::Design& record) {
 StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double threshold) {
   std::vector<CapabilityPoint> points;
   for (const auto& point : curve) points.push_back({point.tokens, point.value});
-  return {trial.trial_key, trial.design_id, trial.seed, trial.state, trial.steps * trial.tokens_per_step,
-          std::move(curve), emergence_of(points, threshold)};
+  return {trial.trial_key,
+          trial.design_id,
+          trial.seed,
+          trial.state,
+          trial.steps * trial.tokens_per_step,
+          std::move(curve),
+          emergence_of(points, threshold)};
 }
 
 }  // namespace
@@ -56,7 +61,8 @@ std::vector<const StudyRun*> StudyRuns::runs_of(const std::string& design_id) co
 }
 
 std::string StudyRuns::label(const model::Design& design) const {
-  const bool one_shape = std::all_of(designs.begin(), designs.end(), [&](const auto& d) { return d.shape == design.shape; });
+  const bool one_shape =
+      std::all_of(designs.begin(), designs.end(), [&](const auto& d) { return d.shape == design.shape; });
   return one_shape ? design.layout_text()
                    : fmt::format("{} d{} T{}", design.layout_text(), design.shape.d_model, design.shape.context);
 }
@@ -68,11 +74,12 @@ db::Study choose_study(const db::Store& store, const std::string& name) {
   if (studies.empty()) throw model::InputError(store.file().string() + " holds no study yet: run hylas sweep first");
   std::vector<std::string> names;
   for (const auto& study : studies) names.push_back(study.name);
-  throw model::InputError(
-      fmt::format("{} holds {} studies; choose one with --study: {}", store.file().string(), names.size(), fmt::join(names, ", ")));
+  throw model::InputError(fmt::format("{} holds {} studies; choose one with --study: {}", store.file().string(),
+                                      names.size(), fmt::join(names, ", ")));
 }
 
-StudyRuns load_study_runs(const db::Store& store, const std::string& study, const std::string& metric, double threshold) {
+StudyRuns load_study_runs(const db::Store& store, const std::string& study, const std::string& metric,
+                          double threshold) {
   StudyRuns result;
   result.study = choose_study(store, study);
   result.threshold = threshold;

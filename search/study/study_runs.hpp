@@ -1,8 +1,8 @@
 // A study's runs out of the store, as designs and curves: what fits, tables, plots and the recommender read.
 //
-// A run is one trial with one seed; runs are never averaged. Trials that diverged or failed are left out and counted, so are
-// those without two evaluations yet. Units: tokens. Errors: StoreError (no such study), InputError (several studies and no
-// name; a metric that no trial recorded, with the nearest one that is there).
+// A run is one trial with one seed; runs are never averaged. Trials that diverged or failed are left out and counted,
+// so are those without two evaluations yet. Units: tokens. Errors: StoreError (no such study), InputError (several
+// studies and no name; a metric that no trial recorded, with the nearest one that is there).
 #pragma once
 
 #include <cstdint>
@@ -50,8 +50,8 @@ struct StudyRuns {
 // The study of this name, or the only one there is.
 [[nodiscard]] db::Study choose_study(const db::Store& store, const std::string& name);
 // metric "": the capability that the trials were swept for, with its threshold; else that metric at `threshold`.
-[[nodiscard]] StudyRuns load_study_runs(const db::Store& store, const std::string& study, const std::string& metric = "",
-                                        double threshold = 0.5);
+[[nodiscard]] StudyRuns load_study_runs(const db::Store& store, const std::string& study,
+                                        const std::string& metric = "", double threshold = 0.5);
 
 // As the laws take them (covariates: law_covariates of search/advise/recommend.hpp).
 [[nodiscard]] std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs);  // F3

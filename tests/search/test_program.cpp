@@ -1,4 +1,5 @@
-// The program as its users call it: contracts of output and exit codes that scripts rely on, and messages for wrong input.
+// The program as its users call it: contracts of output and exit codes that scripts rely on, and messages for wrong
+// input.
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -54,12 +55,12 @@ TEST_CASE("describe counts the parameters of the seed paper's released sizes", "
     std::int64_t n;
   };
   const TempDir dir;
-  for (const auto& s : {Size{384, 10, 960, 14'999'424}, Size{512, 12, 1280, 31'470'080}, Size{640, 16, 1600, 64'901'760},
-                        Size{768, 18, 1920, 104'427'264}}) {
-    const auto run = hylas(dir, "describe '(swa:128 full)*" + std::to_string(s.layers / 2) + "' --d-model " +
-                                    std::to_string(s.d) + " --heads " + std::to_string(s.d / 64) +
-                                    " --kv-heads 2 --head-dim 64 --ffn " + std::to_string(s.ffn) +
-                                    " --vocab 73448 --context 16384 --untied --json");
+  for (const auto& s : {Size{384, 10, 960, 14'999'424}, Size{512, 12, 1280, 31'470'080},
+                        Size{640, 16, 1600, 64'901'760}, Size{768, 18, 1920, 104'427'264}}) {
+    const auto run =
+        hylas(dir, "describe '(swa:128 full)*" + std::to_string(s.layers / 2) + "' --d-model " + std::to_string(s.d) +
+                       " --heads " + std::to_string(s.d / 64) + " --kv-heads 2 --head-dim 64 --ffn " +
+                       std::to_string(s.ffn) + " --vocab 73448 --context 16384 --untied --json");
     REQUIRE(run.code == 0);
     const auto out = json::parse(run.out);
     CHECK(out["parameters"]["non_embedding"] == s.n);
@@ -89,14 +90,14 @@ TEST_CASE("wrong input gets one message that says what to do, exit 2, and writes
   const auto space = dir.write("bad.toml", "[study]\nname = \"x\"\n[shap]\nd_model = 8\n");
   const auto before = files_in(dir);
   const std::map<std::string, std::string> cases = {
-      {"describe 'swq:128 full'", "swa"},              // the nearest mixer
-      {"describe '(full'", "column"},                  // the place
-      {"describe full --d-modl 8", "--d-model"},       // the nearest option
-      {"descrbe full", "describe"},                    // the nearest command
-      {"describe", "layout"},                          // what is missing
+      {"describe 'swq:128 full'", "swa"},         // the nearest mixer
+      {"describe '(full'", "column"},             // the place
+      {"describe full --d-modl 8", "--d-model"},  // the nearest option
+      {"descrbe full", "describe"},               // the nearest command
+      {"describe", "layout"},                     // what is missing
       {"describe full --d-model 10 --heads 3", "multiple"},
-      {"sweep bad.toml --db x.db", "bad.toml:3:"},     // file and line
-      {"enumerate bad.toml", "shape"},                 // the nearest key
+      {"sweep bad.toml --db x.db", "bad.toml:3:"},  // file and line
+      {"enumerate bad.toml", "shape"},              // the nearest key
       {"enumerate missing.toml", "missing.toml"},
       {"bench train --size cpu65", "cpu64"},
       {"recommend --db x.db --flops -1", "--flops"},
@@ -184,8 +185,9 @@ TEST_CASE("fit loss recovers a noiseless law from a table and predicts what it h
     }
   }
   dir.write("runs.csv", csv);
-  const auto run = hylas(dir, "fit loss --input runs.csv --columns N=params,D=tokens --bootstrap 0 --holdout largest:N "
-                              "--predict N=1e10,D=1e11 --json");
+  const auto run = hylas(dir,
+                         "fit loss --input runs.csv --columns N=params,D=tokens --bootstrap 0 --holdout largest:N "
+                         "--predict N=1e10,D=1e11 --json");
   INFO(run.err);
   REQUIRE(run.code == 0);
   const auto fit = json::parse(run.out);
