@@ -50,7 +50,7 @@ void Reporter::start(std::int64_t trials, std::int64_t finished, double flops) {
 void Reporter::cohort(std::size_t trials, std::int64_t steps) {
   active_ = trials;
   steps_ = steps;
-  draw(false);
+  draw();
 }
 
 void Reporter::advance(std::int64_t step, std::size_t active, std::int64_t tokens, double flops) {
@@ -59,7 +59,7 @@ void Reporter::advance(std::int64_t step, std::size_t active, std::int64_t token
   tokens_ += tokens;
   flops_done_ += flops;
   flops_left_ = std::max(0.0, flops_left_ - flops);
-  draw(false);
+  draw();
 }
 
 void Reporter::finished(double flops) {
@@ -91,7 +91,6 @@ void Reporter::end(const std::string& message) {
   if (mode_ == Progress::jsonl) {
     line(nlohmann::json{{"event", "end"}, {"message", message}}.dump());
   } else if (mode_ != Progress::none) {
-    draw(true);
     line("sweep: " + message);
   }
 }
@@ -107,12 +106,12 @@ std::string Reporter::status_line() const {
   return text;
 }
 
-void Reporter::draw(bool force) {
+void Reporter::draw() {
   if (mode_ != Progress::terminal && mode_ != Progress::text) return;
   const auto now = Clock::now();
   const double pause = mode_ == Progress::terminal ? redraw_seconds : text_seconds;
   if (drawn_ == Clock::time_point{}) drawn_ = mode_ == Progress::terminal ? drawn_ : started_;
-  if (!force && std::chrono::duration<double>(now - drawn_).count() < pause) return;
+  if (std::chrono::duration<double>(now - drawn_).count() < pause) return;
   drawn_ = now;
   if (mode_ == Progress::text) {
     line(status_line());

@@ -43,7 +43,7 @@ class Reporter {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void draw(bool force);
+  void draw();
   void line(const std::string& text);  // whole, flushed
   [[nodiscard]] std::string status_line() const;
 

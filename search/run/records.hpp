@@ -10,7 +10,6 @@ namespace hylas::search {
 
 [[nodiscard]] db::Design design_record(const model::Design& design);
 [[nodiscard]] db::NewTrial trial_record(const model::TrialSpec& spec);
-// Every field of a shape, keys sorted: d_model, heads, kv_heads, head_dim, ffn, vocab, context, tied, rope_theta.
 // {"cpu", "host", "logical_cpus", "memory_bytes", "system", "threads"}: where results were computed.
 [[nodiscard]] std::string machine_json(int threads);
 // Memory that could be had now without swapping; 0 if unknown.
