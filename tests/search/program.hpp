@@ -29,7 +29,7 @@ class TempDir {
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  [[nodiscard]] std::filesystem::path write(const std::string& name, const std::string& text) const {
+  std::filesystem::path write(const std::string& name, const std::string& text) const {
     std::ofstream(path_ / name, std::ios::binary) << text;
     return path_ / name;
   }
@@ -49,7 +49,7 @@ inline std::string slurp(const std::filesystem::path& file) {
 }
 
 // `arguments` as a shell would read them.
-inline Outcome hylas(const TempDir& dir, const std::string& arguments) {
+inline Outcome run_program(const TempDir& dir, const std::string& arguments) {
   const auto out = dir.path() / "stdout", err = dir.path() / "stderr";
   const std::string command = "cd '" + dir.path().string() + "' && '" HYLAS_BINARY_DIR "/hylas' " + arguments + " >'" +
                               out.string() + "' 2>'" + err.string() + "' </dev/null";
