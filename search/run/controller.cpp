@@ -214,24 +214,15 @@ std::vector<Member> Sweep::claim_group(const std::vector<std::int64_t>& ids, std
 }
 
 void Sweep::train(std::vector<Member> members) {
-  const std::vector<Member> claimed = members;
   CohortRun run(context_, std::move(members));
-  auto give_back = [&] {
-    std::vector<db::Claim> claims;
-    for (const Member& member : run.members()) claims.push_back(member.claim);
-    try {
-      context_.store.release(claims);
-    } catch (const db::StoreError&) {
-      // A store that cannot be written any more keeps the leases until this process has ended; then they are free.
-    }
-  };
   try {
     run.run();
   } catch (const db::StoreError&) {
-    give_back();
-    throw;
+    throw;  // the leases are free as soon as this process has ended
   } catch (const model::InputError&) {
-    give_back();
+    std::vector<db::Claim> claims;
+    for (const Member& member : run.members()) claims.push_back(member.claim);
+    context_.store.release(claims);
     throw;
   } catch (const std::exception& error) {
     isolate(run.members(), error.what());
