@@ -86,6 +86,20 @@ double student_t_cdf(double t, double degrees) {
   return t > 0 ? 1 - tail : tail;
 }
 
+double chi_squared_survival(double x, int degrees) {
+  if (x <= 0) return 1;
+  const double half = x / 2;
+  const bool odd = degrees % 2 == 1;
+  double sum = odd ? std::erfc(std::sqrt(half)) : std::exp(-half);
+  double term = odd ? std::exp(-half) * std::sqrt(half / std::numbers::pi) * 2 : std::exp(-half);
+  for (int i = 1; i <= (degrees - 1) / 2; ++i) {
+    if (!odd) term *= half / i;
+    sum += term;
+    if (odd) term *= half / (i + 0.5);
+  }
+  return std::min(sum, 1.0);
+}
+
 double student_t_quantile(double p, double degrees) {
   if (p < 0.5) return -student_t_quantile(1 - p, degrees);
   if (p == 0.5) return 0;

@@ -20,6 +20,9 @@ namespace hylas::fitting {
 [[nodiscard]] double student_t_cdf(double t, double degrees);
 [[nodiscard]] double student_t_quantile(double p, double degrees);
 
+// P(X > x) of a chi-squared variable; degrees >= 1. Closed form for whole degrees (Abramowitz and
+// Stegun 26.4.4, 26.4.5).
+[[nodiscard]] double chi_squared_survival(double x, int degrees);
 [[nodiscard]] double log_gamma(double x);  // x > 0, as are the next two
 [[nodiscard]] double digamma(double x);
 [[nodiscard]] double trigamma(double x);

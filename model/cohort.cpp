@@ -16,6 +16,7 @@
 #include "model/checkpoint.hpp"
 #include "model/evaluator.hpp"
 #include "model/init.hpp"
+#include "model/mixer/mixer.hpp"
 #include "model/trial_file.hpp"
 
 namespace hylas::model {
@@ -28,15 +29,9 @@ constexpr double kSegmentSeconds = 1.0;
 
 void check(const std::vector<TrialSpec>& specs, const CohortOptions& options) {
   if (specs.empty()) throw InputError("a cohort needs at least one trial");
-  if (options.device != "cpu") {
-    throw InputError(fmt::format("device '{}' is not available in this build; use --device cpu", options.device));
-  }
   const std::string key = cohort_key(specs.front().design, specs.front().recipe);
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    validate(specs[i].recipe, specs[i].design.shape);
-    if (specs[i].recipe.precision != "fp32") {
-      throw InputError(fmt::format("precision '{}': the CPU trains in fp32", specs[i].recipe.precision));
-    }
+    check_trainable(specs[i], options);
     if (cohort_key(specs[i].design, specs[i].recipe) != key) {
       throw InputError(
           fmt::format("trial {} ({}) cannot share a cohort with trial 0 ({}): shape, depth, operators, batch, steps, "
@@ -48,6 +43,20 @@ void check(const std::vector<TrialSpec>& specs, const CohortOptions& options) {
 }
 
 }  // namespace
+
+void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
+  if (options.device != "cpu") {
+    throw DeviceError(fmt::format("device '{}' is not available: this build trains on the CPU only; use --device cpu",
+                                  options.device));
+  }
+  validate(trial.recipe, trial.design.shape);
+  if (trial.recipe.precision != "fp32") {
+    throw InputError(fmt::format("precision '{}': the CPU trains in fp32", trial.recipe.precision));
+  }
+  for (std::size_t i = 0; i < trial.design.layout.layers.size(); ++i) {
+    check_mixer(trial.design.layout.layers[i].mixer, static_cast<int>(i));
+  }
+}
 
 struct Cohort::Impl {
   kernels::ThreadPool pool;

@@ -5,8 +5,8 @@
 // the fixed chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks.
 //
 // Typical use: for (step : evaluation_steps) { cohort.train_to(step); store(cohort.evaluate()); drop the saturated }.
-// Errors: InputError for trials that do not share a cohort key; CheckpointError for a file that cannot be loaded.
-// Thread-safety: one thread at a time; it uses its pool inside.
+// Errors: those of check_trainable(); InputError for trials that do not share a cohort key; CheckpointError for a file
+// that cannot be loaded. Thread-safety: one thread at a time; it uses its pool inside.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,16 @@ struct CohortOptions {
   int threads = 0;  // < 1: all
   std::string device = "cpu";
 };
+
+// The device that was asked for is not there. Ends a command with exit code 6.
+class DeviceError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Whether a cohort could train this trial: a device of this build (DeviceError), mixers, recipe and precision
+// (InputError). Trains and writes nothing; what a command checks before it touches a store.
+void check_trainable(const TrialSpec& trial, const CohortOptions& options);
 
 class Cohort {
  public:

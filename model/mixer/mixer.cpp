@@ -1,6 +1,7 @@
 // The table of mixers that can be trained: one line each.
 #include "model/mixer/mixer.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "model/mixer/attention.hpp"
@@ -22,14 +23,20 @@ constexpr std::array kMixers = {
 
 }  // namespace
 
-std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame, ParameterTable& table) {
+void check_mixer(Mixer mixer, int index) {
   std::string known;
   for (const Entry& entry : kMixers) {
-    if (entry.mixer == mixer) return entry.make(index, frame, table);
+    if (entry.mixer == mixer) return;
     known += (known.empty() ? "" : ", ") + std::string(name_of(entry.mixer));
   }
   throw InputError("layer " + std::to_string(index) + ": this program cannot train the mixer '" +
                    std::string(name_of(mixer)) + "' (it can describe it); it trains: " + known);
+}
+
+std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame, ParameterTable& table) {
+  check_mixer(mixer, index);
+  const auto* entry = std::find_if(kMixers.begin(), kMixers.end(), [&](const Entry& e) { return e.mixer == mixer; });
+  return entry->make(index, frame, table);
 }
 
 }  // namespace hylas::model

@@ -52,6 +52,8 @@ class MixerOperator {
                         const kernels::Tensor& dh, const kernels::Tensor& grads) const = 0;
 };
 
+// Throws InputError, naming layer and mixer, where no operator trains it.
+void check_mixer(Mixer mixer, int index);
 // Makes layer `index`'s mixer and declares its parameters in `table`. `frame` and `table` must outlive it.
 [[nodiscard]] std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame,
                                                         ParameterTable& table);

@@ -2,8 +2,11 @@
 #include <cmath>
 #include <numbers>
 
+#include <utility>
+#include <vector>
 #include "fitting/distributions.hpp"
 #include "fitting/random.hpp"
+
 #include "tests/catch.hpp"
 
 using namespace hylas::fitting;
@@ -48,6 +51,15 @@ TEST_CASE("Student's t quantiles match the printed tables") {
   CHECK(student_t_quantile(0.025, 5) == Approx(-2.5705818356).epsilon(1e-10));
   CHECK(student_t_quantile(0.975, 1e7) ==
         Approx(normal_quantile(0.975)).epsilon(1e-6));  // the limit; error ~ 1/degrees
+}
+
+TEST_CASE("chi-squared tails match the printed 5% points, which have three decimals") {
+  const std::vector<std::pair<int, double>> table = {{1, 3.841},  {2, 5.991},   {3, 7.815},  {4, 9.488},
+                                                     {5, 11.070}, {10, 18.307}, {15, 24.996}};
+  for (const auto& [degrees, point] : table) {
+    CHECK(hylas::fitting::chi_squared_survival(point, degrees) == Approx(0.05).margin(2e-5));
+  }
+  CHECK(hylas::fitting::chi_squared_survival(0, 3) == 1);
 }
 
 TEST_CASE("gamma family: values and recurrences") {
