@@ -1,10 +1,13 @@
 // See command.hpp.
 #include "search/cli/command.hpp"
 
+#include <cmath>
 #include <cstdio>
-#include <memory>
+#include <fstream>
 #include <stdexcept>
 #include <utility>
+
+#include "model/design/input_error.hpp"
 
 namespace hylas::cli {
 
@@ -24,6 +27,27 @@ void print(const std::string& text) {
       (!newline && std::fputc('\n', stdout) == EOF) || std::fflush(stdout) != 0) {
     throw std::runtime_error("stdout cannot be written; is the disk full or the pipe closed?");
   }
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary);
+  out << text;
+  if (!out.flush()) throw std::runtime_error(path + " cannot be written; is the directory there, and is space left?");
+}
+
+void check_device(const std::string& name) {
+  if (name == "cpu") return;
+  if (name == "cuda") throw DeviceError("device 'cuda' is not available in this build; use --device cpu");
+  throw model::InputError("--device '" + name + "' is none of cpu, cuda");
+}
+
+CLI::Validator positive() {
+  return {[](std::string& text) {
+            double value = 0;
+            const bool good = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && value > 0;
+            return good ? std::string() : "'" + text + "' is not a finite number above 0";
+          },
+          "POSITIVE"};
 }
 
 }  // namespace hylas::cli

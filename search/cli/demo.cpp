@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +14,7 @@
 #include "search/run/interrupt.hpp"
 #include "search/space/embedded.hpp"
 #include "search/space/space.hpp"
+#include "search/study/best_recipe.hpp"
 #include "search/study/emergence_report.hpp"
 #include "search/study/study_advice.hpp"
 #include "search/study/study_fit.hpp"
@@ -52,12 +51,6 @@ search::Request budget_for(const search::Space& space) {
   return request;
 }
 
-void write_svg(const search::Plot& plot) {
-  std::ofstream out(svg_file, std::ios::binary);
-  out << search::svg_plot(plot);
-  if (!out.flush()) throw std::runtime_error(std::string(svg_file) + " cannot be written in this directory");
-}
-
 std::string as_text(const search::SweepSummary& summary, const search::StudyRuns& runs,
                     const fitting::EmergenceFit& fit, const search::Request& request, const search::Advice& advice) {
   std::string text = fmt::format("{} trials, {} tokens trained in {:.1f} s\n\n", runs.runs.size() + runs.left_out,
@@ -91,12 +84,12 @@ int run(const Options& options) {
     print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, db_file));
     return exit_interrupted;
   }
-  const auto runs = search::load_study_runs(store, space.study);
+  const auto runs = search::load_emergence_runs(store, space.study);
   search::StudyFitOptions fit_options;
   fit_options.threads = options.common.threads;
   const auto fit = search::fit_study(runs, fit_options);
   store.add_fit(runs.study.id, "emergence", search::study_fit_json(runs, fit).dump(), HYLAS_VERSION);
-  write_svg(search::curves_plot(runs));
+  write_file(svg_file, search::svg_plot(search::curves_plot(runs)));
   const auto request = budget_for(space);
   const auto advice = search::advise(store, runs, fit, search::study_candidates(runs, request.context), request,
                                      options.common.threads);

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -67,24 +66,19 @@ std::string as_json(const db::Study& study, const std::vector<Row>& rows) {
   return Json{{"study", study.name}, {"trials", trials}}.dump(2) + "\n";
 }
 
-void write(const std::string& path, const std::string& text) {
-  if (path.empty()) return print(text);
-  std::ofstream out(path, std::ios::binary);
-  out << text;
-  if (!out.flush()) throw std::runtime_error(path + " cannot be written; is the directory there, and is space left?");
-}
-
 int run(const Options& options) {
   const auto store = options.store.open(db::Access::read);
   const auto study = search::choose_study(store, options.store.study);
   const auto trials = store.trials(study.id);
   const auto points = store.study_points(study.id, options.metric);
+  if (points.empty() && !options.metric.empty()) search::no_such_metric(store, study, options.metric);
   std::map<std::int64_t, const db::Trial*> by_id;
   for (const auto& trial : trials) by_id[trial.id] = &trial;
   std::vector<Row> rows;
   for (const auto& point : points) rows.push_back({by_id.at(point.trial), &point});
   const bool json = options.common.json || options.format == "json";
-  write(options.output, json ? as_json(study, rows) : as_csv(rows));
+  const auto text = json ? as_json(study, rows) : as_csv(rows);
+  options.output.empty() ? print(text) : write_file(options.output, text);
   return exit_ok;
 }
 

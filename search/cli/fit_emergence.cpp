@@ -1,14 +1,15 @@
 // hylas fit emergence --db F: the law of when a capability emerges, from a study's runs.
 #include <fmt/format.h>
 
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/fit.hpp"
 #include "search/cli/store_options.hpp"
+#include "search/study/best_recipe.hpp"
 #include "search/study/emergence_report.hpp"
 #include "search/study/study_fit.hpp"
 
@@ -20,25 +21,19 @@ struct Options {
   StoreOptions store;
   search::StudyFitOptions fit;
   std::string metric;
-  double threshold = 0.5;
+  std::optional<double> threshold;
   std::string svg;
   bool no_store = false;
 };
 
-void write_svg(const std::string& path, const search::StudyRuns& runs) {
-  std::ofstream out(path, std::ios::binary);
-  out << search::svg_plot(search::curves_plot(runs));
-  if (!out.flush()) throw std::runtime_error(path + " cannot be written; is the directory there, and is space left?");
-}
-
 int run(Options options) {
   options.fit.threads = options.common.threads;
   auto store = options.store.open(options.no_store ? db::Access::read : db::Access::write);
-  const auto runs = search::load_study_runs(store, options.store.study, options.metric, options.threshold);
+  const auto runs = search::load_emergence_runs(store, options.store.study, options.metric, options.threshold);
   const auto fit = search::fit_study(runs, options.fit);
   const auto json = search::study_fit_json(runs, fit);
+  if (!options.svg.empty()) write_file(options.svg, search::svg_plot(search::curves_plot(runs)));
   if (!options.no_store) store.add_fit(runs.study.id, "emergence", json.dump(), HYLAS_VERSION);
-  if (!options.svg.empty()) write_svg(options.svg, runs);
   print(options.common.json ? json.dump(2) : search::study_fit_text(runs, fit));
   return exit_ok;
 }
@@ -55,7 +50,8 @@ void add_fit_emergence(Program& program, CLI::App& parent) {
       ->capture_default_str()
       ->check(CLI::IsMember({"F1", "F3"}));
   command->add_option("--metric", options->metric, "default: the capability that was swept for");
-  command->add_option("--threshold", options->threshold, "of --metric; defines its D50")->capture_default_str();
+  command->add_option("--threshold", options->threshold,
+                      "of --metric, defines D50; default: what was swept for, else 0.5");
   command->add_option("--terms", options->fit.terms, "columns of ln D50, e.g. ln_window,nope (default: all that vary)")
       ->delimiter(',');
   command->add_option("--level", options->fit.level, "of the intervals")

@@ -51,6 +51,8 @@ int run(int argc, char** argv) {
     return fail(exit_usage, error.what());
   } catch (const fitting::InputError& error) {
     return fail(exit_usage, error.what());
+  } catch (const DeviceError& error) {
+    return fail(exit_device, error.what());
   } catch (const db::StoreError& error) {
     return fail(error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {

@@ -5,6 +5,7 @@
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
 #include "search/space/space.hpp"
+#include "search/study/best_recipe.hpp"
 #include "search/study/study_advice.hpp"
 #include "search/study/study_fit.hpp"
 
@@ -36,7 +37,7 @@ int run(Options options) {
   if (options.cache_limit > 0) request.cache_limit = options.cache_limit;
   if (options.memory_limit > 0) request.memory_limit = options.memory_limit;
   const auto store = options.store.open(db::Access::read);
-  const auto runs = search::load_study_runs(store, options.store.study);
+  const auto runs = search::load_emergence_runs(store, options.store.study);
   search::StudyFitOptions fit_options;
   fit_options.threads = options.common.threads;
   const auto fit = search::fit_study(runs, fit_options);
@@ -54,9 +55,7 @@ void add_recommend(Program& program) {
       "hylas recommend --db demo.db --flops 3e11 --context 64", options->common, [options] { return run(*options); });
   options->store.add_to(*command);
   auto& request = options->request;
-  command->add_option("--flops", request.flops, "training FLOPs to spend on one model")
-      ->required()
-      ->check(CLI::PositiveNumber);
+  command->add_option("--flops", request.flops, "training FLOPs to spend on one model")->required()->check(positive());
   command->add_option("--context", request.context, "context the model must work at (default: that of the study)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   command->add_option("--space", options->space, "candidates from a space file (default: the designs of the study)");
@@ -64,13 +63,15 @@ void add_recommend(Program& program) {
       ->capture_default_str()
       ->check(CLI::Range(1e-6, 0.999));
   command->add_option("--cache-bytes", options->cache_limit, "limit on keys, values and states of one sequence")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   command->add_option("--memory-bytes", options->memory_limit, "limit on weights and the caches of --sequences")
-      ->check(CLI::PositiveNumber);
+      ->check(positive());
   command->add_option("--sequences", request.sequences, "sequences served at once, for --memory-bytes")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
-  command->add_option("--bytes-per-weight", request.bytes_per_weight, "for --memory-bytes")->capture_default_str();
+  command->add_option("--bytes-per-weight", request.bytes_per_weight, "for --memory-bytes")
+      ->capture_default_str()
+      ->check(positive());
   command->add_option("--draws", request.draws, "parameter draws behind win rates and regret")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));

@@ -2,6 +2,9 @@
 #include "search/cli/store_options.hpp"
 
 #include <cstdio>
+#include <filesystem>
+
+#include "model/design/input_error.hpp"
 
 namespace hylas::cli {
 
@@ -11,6 +14,10 @@ void StoreOptions::add_to(CLI::App& command) {
 }
 
 db::Store StoreOptions::open(db::Access access) const {
+  std::error_code ignored;
+  if (access != db::Access::create && !std::filesystem::exists(file, ignored)) {
+    throw model::InputError("--db " + file + ": no such file; `hylas sweep SPACE.toml --db " + file + "` makes one");
+  }
   db::OpenOptions options;
   options.waiting = [this](double seconds) {
     std::fprintf(stderr, "hylas: %s is locked by another process; waited %.0f s\n", file.c_str(), seconds);

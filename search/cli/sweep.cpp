@@ -5,7 +5,9 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "model/proxy.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
@@ -33,6 +35,21 @@ std::string read_text(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// Before the store is made: a design that this program can describe but not train.
+void check_trainable(const search::Space& space) {
+  std::set<std::string> checked;  // the mixers of the layers
+  for (const auto& design : space.designs) {
+    std::string mixers;
+    for (const auto& layer : design.layout.layers) mixers += std::string(model::name_of(layer.mixer)) + " ";
+    if (!checked.insert(mixers).second) continue;
+    try {
+      const model::Proxy proxy(design);
+    } catch (const model::InputError& error) {
+      throw model::InputError(design.layout_text() + ": " + error.what());
+    }
+  }
+}
+
 int dry_run(const Options& options, const search::Space& space) {
   const auto plan = search::plan_sweep(space);
   if (options.common.json) {
@@ -56,6 +73,8 @@ int dry_run(const Options& options, const search::Space& space) {
 
 int run(Options options) {
   const auto space = search::load_space(options.space);
+  check_device(options.sweep.device);
+  check_trainable(space);
   if (options.dry_run) return dry_run(options, space);
   if (options.db.empty()) throw model::InputError("hylas sweep needs --db FILE: where the results go (or --dry-run)");
   auto& sweep = options.sweep;
@@ -91,9 +110,11 @@ void add_sweep(Program& program) {
   command->add_option("--progress", options->progress, "jsonl: one object a line on stderr after each commit; none")
       ->check(CLI::IsMember({"jsonl", "none", "text"}));
   command->add_option("--device", options->sweep.device, "cpu")->capture_default_str();
-  command->add_option("--max-cohort", options->sweep.max_cohort, "trials in lockstep at most (0: what memory allows)");
+  command->add_option("--max-cohort", options->sweep.max_cohort, "trials in lockstep at most (0: what memory allows)")
+      ->check(CLI::Range(0, 4096));
   command->add_option("--checkpoint-seconds", options->sweep.checkpoint_seconds, "time between checkpoints")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e9));
   command->add_flag("--no-final-checkpoints", options->no_final_checkpoints,
                     "drop a trial's weights once it has ended");
 }

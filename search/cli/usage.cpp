@@ -51,7 +51,9 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
         "'" + word + "' is not " + (option || commands.empty() ? "an option" : "a command") + " of " + path_of(command);
     if (!option && commands.empty()) message = path_of(command) + " takes no further argument '" + word + "'";
     const auto guess = model::nearest(word, valid_names(command, option));
-    if (!guess.empty()) {
+    if (guess == word) {
+      message = "'" + word + "' belongs after " + path_of(command) + ", not before it";
+    } else if (!guess.empty()) {
       message += "; did you mean '" + guess + "'?";
     } else if (!option && !commands.empty()) {
       message += "; it takes one of: " + join(commands);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "search/advise/recommend.hpp"
 #include "search/report/table.hpp"
@@ -47,6 +48,12 @@ std::string tokens_text(double tokens) {
   if (std::isinf(tokens)) return "inf";
   // Beyond any training run a number says nothing but "never, as far as these runs can tell".
   return tokens > 1e15 ? "> 1e15" : short_number(tokens);
+}
+
+std::set<std::int64_t> contexts_of(const StudyRuns& runs) {
+  std::set<std::int64_t> contexts;
+  for (const auto& run : runs.runs) contexts.insert(runs.design(run.design_id).shape.context);
+  return contexts;
 }
 
 nlohmann::ordered_json number(double value) {
@@ -137,12 +144,23 @@ std::string law_in_words(const StudyRuns& runs, const fitting::EmergenceFit& fit
   if (runs.left_out > 0) {
     text += fmt::format("{} trials are left out: diverged, failed, or not evaluated twice yet.\n", runs.left_out);
   }
+  if (runs.other_recipes > 0) {
+    text +=
+        fmt::format("{} runs of other recipes are left out: each design counts with the one it emerges best under.\n",
+                    runs.other_recipes);
+  }
+  const auto contexts = contexts_of(runs);
+  if (contexts.size() > 1) {
+    text +=
+        fmt::format("The runs have contexts {}: the law has no term for the context, so it is mixed into the others.\n",
+                    fmt::join(contexts, ", "));
+  }
   return text;
 }
 
 Plot curves_plot(const StudyRuns& runs) {
   Plot plot;
-  plot.title = fmt::format("{} of study {}", runs.metric, runs.study.name);
+  plot.title = "study " + runs.study.name;
   plot.y_label = runs.metric;
   plot.threshold = runs.threshold;
   if (runs.metric.rfind("accuracy", 0) == 0) plot.y_min = 0.0, plot.y_max = 1.0;

@@ -13,7 +13,8 @@ std::vector<Candidate> study_candidates(const StudyRuns& runs, std::int64_t cont
   for (const auto& design : runs.designs) {
     auto shape = design.shape;
     if (context > 0) shape.context = context;
-    candidates.push_back({model::Design::make(design.layout_text(), shape), runs.label(design)});
+    const auto candidate = model::Design::make(design.layout_text(), shape);
+    candidates.push_back({candidate, runs.label(candidate)});
   }
   return candidates;
 }

@@ -4,11 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "search/advise/recommend.hpp"
 #include "search/report/design_json.hpp"
+#include "search/study/best_recipe.hpp"
 
 namespace hylas::search {
 namespace {
@@ -22,27 +26,38 @@ model::Design read_design(const db::Design& record) {
   return design;
 }
 
-[[noreturn]] void no_such_metric(const std::string& metric, const std::set<std::string>& known) {
-  const std::vector<std::string> names(known.begin(), known.end());
-  const auto guess = model::nearest(metric, names);
-  std::string message = "no trial of this study recorded the metric '" + metric + "'";
-  if (!guess.empty()) message += "; did you mean '" + guess + "'?";
-  if (guess.empty() && !names.empty()) message += fmt::format("; there are: {}", fmt::join(names, ", "));
-  if (names.empty()) message += "; nothing has been evaluated yet: run hylas sweep first";
-  throw model::InputError(message);
-}
-
 StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double threshold) {
   std::vector<CapabilityPoint> points;
   for (const auto& point : curve) points.push_back({point.tokens, point.value});
-  return {trial.trial_key,
-          trial.design_id,
-          trial.seed,
-          trial.state,
-          trial.steps * trial.tokens_per_step,
-          std::move(curve),
-          emergence_of(points, threshold)};
+  return {trial.trial_key,  trial.design_id,
+          trial.seed,       recipe_without_seeds(trial.recipe_json),
+          trial.state,      trial.steps * trial.tokens_per_step,
+          std::move(curve), emergence_of(points, threshold)};
 }
+
+// Why there is nothing to fit.
+[[noreturn]] void no_runs(const StudyRuns& runs, const std::vector<db::Trial>& trials) {
+  const auto count = [&](db::TrialState state) {
+    return std::count_if(trials.begin(), trials.end(), [&](const auto& trial) { return trial.state == state; });
+  };
+  throw model::InputError(
+      fmt::format("no run of study '{}' can be used: of {} trials {} diverged, {} failed, and the others are not "
+                  "evaluated twice yet; see: hylas status",
+                  runs.study.name, trials.size(), count(db::TrialState::diverged), count(db::TrialState::failed)));
+}
+
+// Runs of one design that share a seed differ in their data seeds.
+class RunNumbers {
+ public:
+  std::int64_t operator()(const StudyRun& run) {
+    auto number = run.seed;
+    while (!taken_.emplace(run.design_id, number).second) number += 1'000'000;
+    return number;
+  }
+
+ private:
+  std::set<std::pair<std::string, std::int64_t>> taken_;
+};
 
 }  // namespace
 
@@ -62,44 +77,58 @@ std::vector<const StudyRun*> StudyRuns::runs_of(const std::string& design_id) co
 
 std::string StudyRuns::label(const model::Design& design) const {
   const bool one_shape =
-      std::all_of(designs.begin(), designs.end(), [&](const auto& d) { return d.shape == design.shape; });
+      std::all_of(designs.begin(), designs.end(), [&](const auto& d) { return d.shape == designs.front().shape; });
   return one_shape ? design.layout_text()
                    : fmt::format("{} d{} T{}", design.layout_text(), design.shape.d_model, design.shape.context);
 }
 
 db::Study choose_study(const db::Store& store, const std::string& name) {
-  if (!name.empty()) return store.study(name);
   const auto studies = store.studies();
-  if (studies.size() == 1) return studies.front();
   if (studies.empty()) throw model::InputError(store.file().string() + " holds no study yet: run hylas sweep first");
   std::vector<std::string> names;
-  for (const auto& study : studies) names.push_back(study.name);
+  for (const auto& study : studies) {
+    if (study.name == name || (name.empty() && studies.size() == 1)) return study;
+    names.push_back(study.name);
+  }
+  if (!name.empty()) {
+    const auto guess = model::nearest(name, names);
+    throw model::InputError(fmt::format(
+        "{} has no study '{}'; {}", store.file().string(), name,
+        guess.empty() ? fmt::format("it has: {}", fmt::join(names, ", ")) : "did you mean '" + guess + "'?"));
+  }
   throw model::InputError(fmt::format("{} holds {} studies; choose one with --study: {}", store.file().string(),
                                       names.size(), fmt::join(names, ", ")));
 }
 
+void no_such_metric(const db::Store& store, const db::Study& study, const std::string& metric) {
+  std::set<std::string> known;
+  for (const auto& point : store.study_points(study.id)) known.insert(point.metric);
+  const std::vector<std::string> names(known.begin(), known.end());
+  const auto guess = model::nearest(metric, names);
+  std::string message = "no trial of this study recorded the metric '" + metric + "'";
+  if (!guess.empty()) message += "; did you mean '" + guess + "'?";
+  if (guess.empty() && !names.empty()) message += fmt::format("; there are: {}", fmt::join(names, ", "));
+  if (names.empty()) message += "; nothing has been evaluated yet: run hylas sweep first";
+  throw model::InputError(message);
+}
+
 StudyRuns load_study_runs(const db::Store& store, const std::string& study, const std::string& metric,
-                          double threshold) {
+                          std::optional<double> threshold) {
+  if (threshold && !std::isfinite(*threshold)) throw model::InputError("the threshold must be a finite number");
   StudyRuns result;
   result.study = choose_study(store, study);
-  result.threshold = threshold;
   for (const auto& record : store.designs(result.study.id)) result.designs.push_back(read_design(record));
   const auto trials = store.trials(result.study.id);
   if (trials.empty()) throw model::InputError("study '" + result.study.name + "' has no trials");
-  result.metric = metric;
-  if (metric.empty()) {
-    result.metric = trials.front().capability_metric;
-    result.threshold = trials.front().capability_threshold;
-  }
+  const auto& swept_for = trials.front();
+  result.metric = metric.empty() ? swept_for.capability_metric : metric;
+  result.threshold =
+      threshold.value_or(result.metric == swept_for.capability_metric ? swept_for.capability_threshold : 0.5);
   std::map<std::int64_t, std::vector<RunPoint>> curves;
   for (const auto& point : store.study_points(result.study.id, result.metric)) {
     curves[point.trial].push_back({point.tokens, point.value, point.count});
   }
-  if (curves.empty()) {
-    std::set<std::string> known;
-    for (const auto& point : store.study_points(result.study.id)) known.insert(point.metric);
-    no_such_metric(result.metric, known);
-  }
+  if (curves.empty()) no_such_metric(store, result.study, result.metric);
   for (const auto& trial : trials) {
     const bool broken = trial.state == db::TrialState::diverged || trial.state == db::TrialState::failed;
     auto curve = std::move(curves[trial.id]);
@@ -109,15 +138,17 @@ StudyRuns load_study_runs(const db::Store& store, const std::string& study, cons
       result.runs.push_back(make_run(trial, std::move(curve), result.threshold));
     }
   }
+  if (result.runs.empty()) no_runs(result, trials);
   return result;
 }
 
 std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs) {
   std::vector<fitting::EmergenceRun> result;
+  RunNumbers number;
   for (const auto& run : runs.runs) {
     fitting::EmergenceRun r;
     r.design = run.design_id;
-    r.seed = run.seed;
+    r.seed = number(run);
     r.x = law_covariates(runs.design(run.design_id));
     r.d_before = static_cast<double>(run.d50.lower);
     r.d_after = run.d50.emerged ? static_cast<double>(run.d50.upper) : fitting::kInfinity;
@@ -129,10 +160,11 @@ std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs) {
 
 std::vector<fitting::CurveRun> curve_runs(const StudyRuns& runs) {
   std::vector<fitting::CurveRun> result;
+  RunNumbers number;
   for (const auto& run : runs.runs) {
     fitting::CurveRun r;
     r.design = run.design_id;
-    r.seed = run.seed;
+    r.seed = number(run);
     r.x = law_covariates(runs.design(run.design_id));
     for (const auto& point : run.curve) {
       if (point.tokens <= 0 || point.count <= 0) continue;  // the curve is a law of ln D

@@ -1,12 +1,12 @@
 // A study's runs out of the store, as designs and curves: what fits, tables, plots and the recommender read.
 //
 // A run is one trial with one seed; runs are never averaged. Trials that diverged or failed are left out and counted,
-// so are those without two evaluations yet. Units: tokens. Errors: StoreError (no such study), InputError (several
-// studies and no name; a metric that no trial recorded, with the nearest one that is there).
+// so are those without two evaluations yet. Units: tokens. Errors: InputError (no such study; several studies and no
+// name; a metric that no trial recorded, with the nearest one that is there; no run that is left).
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +27,7 @@ struct StudyRun {
   std::string trial_key;
   std::string design_id;
   std::int64_t seed = 0;
+  std::string recipe;  // canonical JSON without the seeds: equal for runs that differ in seeds alone
   db::TrialState state = db::TrialState::queued;
   std::int64_t tokens_planned = 0;
   std::vector<RunPoint> curve;  // of the capability's metric, ascending in tokens
@@ -40,20 +41,25 @@ struct StudyRuns {
   std::vector<model::Design> designs;  // in the order of their first trial
   std::vector<StudyRun> runs;          // in the order of the trials
   std::int64_t left_out = 0;           // diverged, failed, or not evaluated twice yet
+  std::int64_t other_recipes = 0;      // left out by keep_best_recipes() of best_recipe.hpp
 
   [[nodiscard]] const model::Design& design(const std::string& design_id) const;
   [[nodiscard]] std::vector<const StudyRun*> runs_of(const std::string& design_id) const;
-  // What to call a design in tables and plots: its layout, with d_model where the study has several shapes.
+  // What to call a design in tables and plots: its layout, with d_model and context where the study has several shapes.
   [[nodiscard]] std::string label(const model::Design& design) const;
 };
 
 // The study of this name, or the only one there is.
 [[nodiscard]] db::Study choose_study(const db::Store& store, const std::string& name);
-// metric "": the capability that the trials were swept for, with its threshold; else that metric at `threshold`.
+// Says which metrics the study has: for a name that is none of them.
+[[noreturn]] void no_such_metric(const db::Store& store, const db::Study& study, const std::string& metric);
+// metric "": the capability that the trials were swept for. threshold, where none is given: the capability's own, and
+// 0.5 for other metrics.
 [[nodiscard]] StudyRuns load_study_runs(const db::Store& store, const std::string& study,
-                                        const std::string& metric = "", double threshold = 0.5);
+                                        const std::string& metric = "", std::optional<double> threshold = std::nullopt);
 
-// As the laws take them (covariates: law_covariates of search/advise/recommend.hpp).
+// As the laws take them (covariates: law_covariates of search/advise/recommend.hpp). The laws refuse two runs of one
+// design with one seed; a seed that was crossed with several data seeds makes runs of their own, numbered apart.
 [[nodiscard]] std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs);  // F3
 [[nodiscard]] std::vector<fitting::CurveRun> curve_runs(const StudyRuns& runs);          // F1
 

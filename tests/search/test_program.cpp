@@ -116,6 +116,75 @@ TEST_CASE("wrong input gets one message that says what to do, exit 2, and writes
   CHECK(files_in(dir) == before);
 }
 
+TEST_CASE("a device or a mixer that this program cannot train on is refused before a store is made", "[program]") {
+  const TempDir dir;
+  dir.write("tiny.toml", tiny_space);
+  std::string gdn = tiny_space;
+  gdn.replace(gdn.find("(swa:{w} full)*1"), 16, "swa:{w} gdn");
+  dir.write("gdn.toml", gdn);
+  const auto before = files_in(dir);
+  const std::map<std::string, int> cases = {{"sweep tiny.toml --db x.db --device cuda", 6},
+                                            {"sweep tiny.toml --db x.db --device gpu", 2},
+                                            {"bench train --device cuda", 6},
+                                            {"sweep gdn.toml --db x.db", 2},
+                                            {"sweep tiny.toml --db x.db --max-cohort -1", 2},
+                                            {"sweep tiny.toml --db x.db --checkpoint-seconds -1", 2}};
+  for (const auto& [arguments, code] : cases) {
+    const auto run = run_program(dir, arguments);
+    INFO("hylas " << arguments << "\n" << run.err);
+    CHECK(run.code == code);
+    CHECK(run.out.empty());
+  }
+  CHECK(run_program(dir, "enumerate gdn.toml").code == 0);
+  CHECK(files_in(dir) == before);
+}
+
+TEST_CASE("a design is fitted under the learning rate that suits it, and data seeds make runs of their own",
+          "[program]") {
+  const TempDir dir;
+  std::string space = tiny_space;
+  space.replace(space.find("steps = 20\nbatch = 4"), 20, "steps = 600\nbatch = 8");
+  // Nothing is learnt at 1e-6, so the runs that count must be the other four of each design.
+  space.replace(space.find("learning_rate = 1e-2"), 20, "learning_rate = [1e-6, 1e-2]\ndata_seeds = [1, 2]");
+  space.replace(space.find("sequences = 8"), 13, "sequences = 32");
+  dir.write("rates.toml", space);
+  REQUIRE(run_program(dir, "sweep rates.toml --db r.db").code == 0);
+
+  const auto run = run_program(dir, "fit emergence --db r.db --json");
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  const auto fit = json::parse(run.out);
+  REQUIRE(fit["designs"].size() == 2);
+  for (const auto& design : fit["designs"]) {
+    CHECK(design["runs"] == 4);
+    CHECK(design["emerged"] == 4);
+  }
+  CHECK(run_program(dir, "fit emergence --db r.db").out.find("8 runs of other recipes") != std::string::npos);
+  CHECK(run_program(dir, "recommend --db r.db --flops 1e9").code == 0);
+
+  // The threshold holds for the metric that was swept for, too: no accuracy is over 1.
+  CHECK(run_program(dir, "fit emergence --db r.db --threshold 2").err.find("emerged") != std::string::npos);
+  // A plot that cannot be written leaves no fit behind.
+  const auto size = hylas::test::slurp(dir.path() / "r.db");
+  CHECK(run_program(dir, "fit emergence --db r.db --svg none/x.svg").code == 1);
+  CHECK(hylas::test::slurp(dir.path() / "r.db") == size);
+  // Names that are not there: the nearest one that is.
+  CHECK(run_program(dir, "export --db r.db --metric los").err.find("'loss'") != std::string::npos);
+  CHECK(run_program(dir, "status --db r.db --study tin").err.find("'tiny'") != std::string::npos);
+}
+
+TEST_CASE("a study whose trials all diverged says so when it is asked for a law", "[program]") {
+  const TempDir dir;
+  std::string space = tiny_space;
+  space.replace(space.find("1e-2"), 4, "1e5");
+  dir.write("hot.toml", space);
+  REQUIRE(run_program(dir, "sweep hot.toml --db h.db").code == 0);
+  const auto run = run_program(dir, "fit emergence --db h.db");
+  INFO(run.err);
+  CHECK(run.code == 2);
+  CHECK(run.err.find("4 diverged") != std::string::npos);
+}
+
 TEST_CASE("a file that is no store is refused with exit 5 and left as it is", "[program]") {
   const TempDir dir;
   const std::string text(8192, 'x');
@@ -126,7 +195,7 @@ TEST_CASE("a file that is no store is refused with exit 5 and left as it is", "[
     CHECK(run.code == 5);
   }
   CHECK(hylas::test::slurp(file) == text);
-  CHECK(run_program(dir, "status --db none.db").code == 1);
+  CHECK(run_program(dir, "status --db none.db").code == 2);
   CHECK(files_in(dir) == std::set<std::string>{"x.db"});
 }
 
