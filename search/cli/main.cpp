@@ -1,6 +1,7 @@
 // The program: declares the commands, runs the one that was asked for, and maps errors to exit codes.
 #include <cstdio>
 #include <exception>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "db/error.hpp"
@@ -55,6 +56,8 @@ int run(int argc, char** argv) {
     return fail(exit_device, error.what());
   } catch (const db::StoreError& error) {
     return fail(error.exit_code(), error.what());
+  } catch (const nlohmann::json::exception& error) {  // every JSON that is read here came out of a store
+    return fail(exit_store, std::string("the store holds JSON that cannot be read: ") + error.what());
   } catch (const std::bad_alloc&) {
     return fail(exit_error, "out of memory; try fewer trials at once or a smaller context");
   } catch (const std::exception& error) {

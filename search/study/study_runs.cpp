@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "db/error.hpp"
 #include "search/advise/recommend.hpp"
 #include "search/report/design_json.hpp"
 #include "search/study/best_recipe.hpp"
@@ -17,13 +18,20 @@
 namespace hylas::search {
 namespace {
 
+// What is wrong with a record is wrong with the store, whoever wrote it: exit code 5.
 model::Design read_design(const db::Design& record) {
-  auto design = model::Design::make(record.layout, shape_from_json(record.shape_json));
-  if (design.id() != record.design_id) {
-    throw model::InputError("design " + record.design_id + " reads back as " + design.id() +
-                            "; was this database written by another program or version?");
+  const auto refuse = [&](const std::string& what) {
+    throw db::StoreError(db::StoreErrorKind::corrupt, "design " + record.design_id + " of the store " + what +
+                                                          "; was it written by another program or version?");
+  };
+  try {
+    auto design = model::Design::make(record.layout, shape_from_json(record.shape_json));
+    if (design.id() != record.design_id) refuse("reads back as " + design.id());
+    return design;
+  } catch (const model::InputError& error) {
+    refuse(std::string("cannot be read: ") + error.what());
+    throw;
   }
-  return design;
 }
 
 StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double threshold) {

@@ -2,7 +2,8 @@
 //
 // A run is one trial with one seed; runs are never averaged. Trials that diverged or failed are left out and counted,
 // so are those without two evaluations yet. Units: tokens. Errors: InputError (no such study; several studies and no
-// name; a metric that no trial recorded, with the nearest one that is there; no run that is left).
+// name; a metric that no trial recorded, with the nearest one that is there; no run that is left), StoreError (a design
+// that does not read back).
 #pragma once
 
 #include <cstdint>

@@ -173,6 +173,25 @@ TEST_CASE("a design is fitted under the learning rate that suits it, and data se
   CHECK(run_program(dir, "status --db r.db --study tin").err.find("'tiny'") != std::string::npos);
 }
 
+TEST_CASE("a store whose records make no sense is refused with exit 5", "[program]") {
+  const TempDir dir;
+  dir.write("tiny.toml", tiny_space);
+  REQUIRE(run_program(dir, "sweep tiny.toml --db t.db").code == 0);
+  const auto whole = hylas::test::slurp(dir.path() / "t.db");
+  const auto with = [&](const std::string& from, const std::string& to) {  // of one length: the pages stay as they are
+    auto bytes = whole;
+    for (auto at = bytes.find(from); at != std::string::npos; at = bytes.find(from, at + 1)) {
+      bytes.replace(at, from.size(), to);
+    }
+    REQUIRE(bytes != whole);
+    dir.write("t.db", bytes);
+  };
+  with("swa:2 full", "swq:2 full");
+  CHECK(run_program(dir, "fit emergence --db t.db").code == 5);
+  with("{\"batch\":", "[\"batch\":");
+  CHECK(run_program(dir, "export --db t.db --json").code == 5);
+}
+
 TEST_CASE("a study whose trials all diverged says so when it is asked for a law", "[program]") {
   const TempDir dir;
   std::string space = tiny_space;
