@@ -118,6 +118,7 @@ std::vector<std::vector<double>> rows_of(const Columns& columns, const std::vect
 
 std::vector<std::string> names_of(const std::vector<Coordinate>& coordinates) {
   std::vector<std::string> names;
+  names.reserve(coordinates.size());
   for (const Coordinate& c : coordinates) names.push_back(c.name);
   return names;
 }

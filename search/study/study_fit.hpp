@@ -23,13 +23,24 @@ struct StudyFitOptions {
 // Errors: fitting::InputError for too few runs, model::InputError for a law that does not exist.
 [[nodiscard]] fitting::EmergenceFit fit_study(const StudyRuns& runs, const StudyFitOptions& options = {});
 
+// Whether the law's columns tell the designs apart as well as one D50 a design would (likelihood ratio, F3 only). A
+// small p says that the law bends away from its own designs: their measured D50 is the better guide. None where the law
+// has as many columns as there are designs to tell apart.
+struct LackOfFit {
+  double statistic = 0;
+  int degrees = 0;
+  double p = 1;  // asymptotic
+};
+[[nodiscard]] std::optional<LackOfFit> lack_of_fit(const StudyRuns& runs, const fitting::EmergenceFit& fit);
+
 // The loss law of the study's runs at their last evaluations, for N* and D*: none with fewer than three sizes, where an
 // exponent of N is not identified.
 [[nodiscard]] std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const StudyRuns& runs,
                                                              int threads);
 
 [[nodiscard]] std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit);
-// fitting's keys, and: study, metric, threshold, designs [d50_json()], left_out, dropped_terms {name: why}.
+// fitting's keys, and: study, metric, threshold, designs [d50_json()], left_out, lack_of_fit, dropped_terms {name:
+// why}.
 [[nodiscard]] nlohmann::ordered_json study_fit_json(const StudyRuns& runs, const fitting::EmergenceFit& fit);
 
 }  // namespace hylas::search
