@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "search/study/study_fit.hpp"
 
@@ -32,8 +33,14 @@ Advice advise(const db::Store& store, const StudyRuns& runs, const fitting::Emer
     evidence.context_max = std::max(evidence.context_max, design.shape.context);
   }
   evidence.sizes.assign(sizes.begin(), sizes.end());
-  evidence.runs_per_design = static_cast<int>((runs.runs.size() + runs.designs.size() - 1) / runs.designs.size());
-  return recommend(candidates, evidence, request);
+  auto fewest = runs.runs.size();
+  for (const auto& design : runs.designs) {
+    if (const auto count = runs.runs_of(design.id()).size(); count > 0) fewest = std::min(fewest, count);
+  }
+  evidence.runs_per_design = static_cast<int>(fewest);
+  auto advice = recommend(candidates, evidence, request);
+  if (auto lack = lack_of_fit_text(runs, fit); !lack.empty()) advice.warnings.push_back(std::move(lack));
+  return advice;
 }
 
 }  // namespace hylas::search

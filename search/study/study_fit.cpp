@@ -44,6 +44,16 @@ std::optional<LackOfFit> lack_of_fit(const StudyRuns& runs, const fitting::Emerg
   return LackOfFit{statistic, degrees, fitting::chi_squared_survival(statistic, degrees)};
 }
 
+std::string lack_of_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
+  const auto lack = lack_of_fit(runs, fit);
+  if (!lack || lack->p >= 0.05) return "";
+  return fmt::format(
+      "The law misses some designs' own D50 (likelihood ratio {:.1f}, {} degree{} of freedom, p {:.2g}): where the "
+      "measured "
+      "and the law's D50 of a design differ, trust the measured one.",
+      lack->statistic, lack->degrees, lack->degrees == 1 ? "" : "s", lack->p);
+}
+
 std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const StudyRuns& runs, int threads) {
   std::set<double> sizes;
   fitting::LossData data;
@@ -72,12 +82,7 @@ std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& f
   auto text = fmt::format("D50: tokens at which {} first holds {} at two successive evaluations.\n\n", runs.metric,
                           runs.threshold);
   text += d50_table(runs, fit) + "\n" + law_in_words(runs, fit);
-  if (const auto lack = lack_of_fit(runs, fit); lack && lack->p < 0.05) {
-    text += fmt::format(
-        "The law misses some designs' own D50 (likelihood ratio {:.1f} with {} degrees, p {:.2g}): between the\n"
-        "measured and the law's D50 of a design trust the measured one.\n",
-        lack->statistic, lack->degrees, lack->p);
-  }
+  if (const auto lack = lack_of_fit_text(runs, fit); !lack.empty()) text += lack + "\n";
   text += "\n" + fitting::to_text(fit.fit);
   return text;
 }

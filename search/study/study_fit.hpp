@@ -32,6 +32,8 @@ struct LackOfFit {
   double p = 1;  // asymptotic
 };
 [[nodiscard]] std::optional<LackOfFit> lack_of_fit(const StudyRuns& runs, const fitting::EmergenceFit& fit);
+// A sentence where p < 0.05, else "".
+[[nodiscard]] std::string lack_of_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit);
 
 // The loss law of the study's runs at their last evaluations, for N* and D*: none with fewer than three sizes, where an
 // exponent of N is not identified.
