@@ -45,16 +45,20 @@ void check(const std::vector<TrialSpec>& specs, const CohortOptions& options) {
 }  // namespace
 
 void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
-  if (options.device != "cpu") {
-    throw DeviceError(fmt::format("device '{}' is not available: this build trains on the CPU only; use --device cpu",
-                                  options.device));
+  if (options.device == "cuda") {
+    throw DeviceError("device 'cuda' is not available: this build has no CUDA and trains on the CPU; use --device cpu");
   }
+  if (options.device != "cpu") throw InputError(fmt::format("device '{}' is none of cpu, cuda", options.device));
   validate(trial.recipe, trial.design.shape);
   if (trial.recipe.precision != "fp32") {
     throw InputError(fmt::format("precision '{}': the CPU trains in fp32", trial.recipe.precision));
   }
   for (std::size_t i = 0; i < trial.design.layout.layers.size(); ++i) {
-    check_mixer(trial.design.layout.layers[i].mixer, static_cast<int>(i));
+    try {
+      check_mixer(trial.design.layout.layers[i].mixer, static_cast<int>(i));
+    } catch (const InputError& error) {
+      throw InputError(trial.design.layout_text() + ": " + error.what());
+    }
   }
 }
 

@@ -59,8 +59,9 @@ class DeviceError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Whether a cohort could train this trial: a device of this build (DeviceError), mixers, recipe and precision
-// (InputError). Trains and writes nothing; what a command checks before it touches a store.
+// Whether a cohort could train this trial: a device of this build (DeviceError, or InputError for a word that is none),
+// mixers, recipe and precision (InputError). Trains and writes nothing; what a command checks before it touches a
+// store.
 void check_trainable(const TrialSpec& trial, const CohortOptions& options);
 
 class Cohort {

@@ -168,8 +168,9 @@ void validate_plan(const Recipe& r, const Shape& shape) {
   constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
   check(r.steps >= 1 && r.steps <= kMostSteps, "recipe.steps", "from 1 to 2^40", r.steps);
   check(r.batch >= 1 && r.batch <= 1 << 20, "recipe.batch", "from 1 to 2^20", r.batch);
-  if (r.steps > (std::int64_t{1} << 62) / (r.batch * shape.context)) {
-    throw InputError("recipe.steps x batch x context is over 2^62 tokens; lower one of them");
+  constexpr std::int64_t kMostTokens = 10'000'000'000'000;
+  if (r.steps > kMostTokens / (r.batch * shape.context)) {
+    throw InputError("recipe.steps x batch x context is over 10^13 tokens; lower one of them");
   }
   check(s.warmup_steps >= 0 && s.warmup_steps <= kMostSteps, "recipe.schedule.warmup_steps", "0 or more",
         s.warmup_steps);

@@ -112,7 +112,6 @@ Result measure(const std::vector<model::TrialSpec>& trials, const Options& optio
 }
 
 int run_train(const Options& options) {
-  check_device(options.device);
   const auto trials = make_trials(find_size(options.size), options);
   const auto result = measure(trials, options);
   const auto layout = trials.front().design.layout_text();

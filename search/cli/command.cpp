@@ -35,12 +35,6 @@ void write_file(const std::string& path, const std::string& text) {
   if (!out.flush()) throw std::runtime_error(path + " cannot be written; is the directory there, and is space left?");
 }
 
-void check_device(const std::string& name) {
-  if (name == "cpu") return;
-  if (name == "cuda") throw DeviceError("device 'cuda' is not available in this build; use --device cpu");
-  throw model::InputError("--device '" + name + "' is none of cpu, cuda");
-}
-
 CLI::Validator positive() {
   return {[](std::string& text) {
             double value = 0;

@@ -32,14 +32,6 @@ void print(const std::string& text);
 // The text to a file, replacing it; throws when it cannot be written.
 void write_file(const std::string& path, const std::string& text);
 
-// A device that is known, but not in this build or machine: exit code 6.
-class DeviceError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-// Throws DeviceError, or InputError for a name that is no device.
-void check_device(const std::string& name);
-
 // A finite number above 0.
 [[nodiscard]] CLI::Validator positive();
 

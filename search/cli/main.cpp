@@ -6,6 +6,7 @@
 
 #include "db/error.hpp"
 #include "fitting/input_error.hpp"
+#include "model/cohort.hpp"
 #include "model/design/input_error.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
@@ -52,7 +53,7 @@ int run(int argc, char** argv) {
     return fail(exit_usage, error.what());
   } catch (const fitting::InputError& error) {
     return fail(exit_usage, error.what());
-  } catch (const DeviceError& error) {
+  } catch (const model::DeviceError& error) {
     return fail(exit_device, error.what());
   } catch (const db::StoreError& error) {
     return fail(error.exit_code(), error.what());

@@ -5,9 +5,8 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 
-#include "model/proxy.hpp"
+#include "model/cohort.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
@@ -35,21 +34,6 @@ std::string read_text(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-// Before the store is made: a design that this program can describe but not train.
-void check_trainable(const search::Space& space) {
-  std::set<std::string> checked;  // the mixers of the layers
-  for (const auto& design : space.designs) {
-    std::string mixers;
-    for (const auto& layer : design.layout.layers) mixers += std::string(model::name_of(layer.mixer)) + " ";
-    if (!checked.insert(mixers).second) continue;
-    try {
-      const model::Proxy proxy(design);
-    } catch (const model::InputError& error) {
-      throw model::InputError(design.layout_text() + ": " + error.what());
-    }
-  }
-}
-
 int dry_run(const Options& options, const search::Space& space) {
   const auto plan = search::plan_sweep(space);
   if (options.common.json) {
@@ -73,8 +57,8 @@ int dry_run(const Options& options, const search::Space& space) {
 
 int run(Options options) {
   const auto space = search::load_space(options.space);
-  check_device(options.sweep.device);
-  check_trainable(space);
+  // Before the store is made: designs that this program can describe but not train, devices that are not there.
+  for (const auto& trial : space.trials) model::check_trainable(trial, {.device = options.sweep.device});
   if (options.dry_run) return dry_run(options, space);
   if (options.db.empty()) throw model::InputError("hylas sweep needs --db FILE: where the results go (or --dry-run)");
   auto& sweep = options.sweep;

@@ -37,7 +37,8 @@ nlohmann::ordered_json sweep_json(const search::SweepSummary& summary) {
             {"checkpoints", p.checkpoints},
             {"other", p.other()},
             {"total", p.total},
-            {"share_outside_training", p.share_outside_training()}}}};
+            {"evaluation_share", p.total > 0 ? p.evaluation / p.total : 0},
+            {"overhead_share", p.overhead_share()}}}};
 }
 
 }  // namespace hylas::cli

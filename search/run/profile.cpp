@@ -11,7 +11,7 @@ double Profile::other() const {
   return std::max(0.0, total - training - evaluation - store - checkpoints);
 }
 
-double Profile::share_outside_training() const {
+double Profile::overhead_share() const {
   return total > 0 ? std::max(0.0, total - training - evaluation) / total : 0;
 }
 
@@ -26,7 +26,7 @@ std::string Profile::text() const {
   row("checkpoints", checkpoints);
   row("other", other());
   row("total", total);
-  table += fmt::format("outside training and evaluation: {:.2f}%\n", 100 * share_outside_training());
+  table += fmt::format("outside training and evaluation: {:.2f}%\n", 100 * overhead_share());
   return table;
 }
 

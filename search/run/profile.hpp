@@ -16,7 +16,7 @@ struct Profile {
 
   [[nodiscard]] double other() const;  // planning, set-up of cohorts, progress
   // (total - training - evaluation) / total: what the controller itself costs.
-  [[nodiscard]] double share_outside_training() const;
+  [[nodiscard]] double overhead_share() const;
   [[nodiscard]] std::string text() const;  // a small table for people
 };
 

@@ -81,7 +81,7 @@ std::string d50_table(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
   Table table;
   table.columns = {{"layout"},
                    {"emerged", Align::right},
-                   {"D50 measured, a seed each"},
+                   {"D50 measured, seed by seed"},
                    {"D50 by the law", Align::right},
                    {interval, Align::right}};
   for (const auto& row : rows_of(runs, fit)) {

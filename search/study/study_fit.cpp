@@ -94,6 +94,7 @@ nlohmann::ordered_json study_fit_json(const StudyRuns& runs, const fitting::Emer
   json["threshold"] = runs.threshold;
   json["designs"] = d50_json(runs, fit);
   json["left_out"] = runs.left_out;
+  json["other_recipes"] = runs.other_recipes;
   if (const auto lack = lack_of_fit(runs, fit)) {
     json["lack_of_fit"] = {{"statistic", lack->statistic}, {"degrees", lack->degrees}, {"p", lack->p}};
   }

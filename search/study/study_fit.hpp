@@ -41,8 +41,8 @@ struct LackOfFit {
                                                              int threads);
 
 [[nodiscard]] std::string study_fit_text(const StudyRuns& runs, const fitting::EmergenceFit& fit);
-// fitting's keys, and: study, metric, threshold, designs [d50_json()], left_out, lack_of_fit, dropped_terms {name:
-// why}.
+// fitting's keys, and: study, metric, threshold, designs [d50_json()], left_out, other_recipes, lack_of_fit,
+// dropped_terms {name: why}.
 [[nodiscard]] nlohmann::ordered_json study_fit_json(const StudyRuns& runs, const fitting::EmergenceFit& fit);
 
 }  // namespace hylas::search

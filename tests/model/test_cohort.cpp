@@ -249,7 +249,7 @@ TEST_CASE("cohort: trials that cannot train together are refused with a reason",
   specs[4].recipe.batch = 8;
   CHECK_THROWS_AS(Cohort(specs, {}), model::InputError);
   CHECK_THROWS_AS(Cohort(std::vector<model::TrialSpec>{}, {}), model::InputError);
-  CHECK_THROWS_AS(Cohort(five_trials(), {.threads = 1, .device = "tpu"}), model::DeviceError);
+  CHECK_THROWS_AS(Cohort(five_trials(), {.threads = 1, .device = "cuda"}), model::DeviceError);
   CHECK_THROWS_AS(Cohort({trial("full gdn", 1, 1e-3)}, {}), model::InputError);
 }
 

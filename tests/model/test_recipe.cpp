@@ -152,7 +152,7 @@ TEST_CASE("Values that cannot train are refused, named as a space file writes th
       {"task.repeat", [nan](Recipe& r) { r.task.repeat = nan; }},
       {"recipe.steps", [](Recipe& r) { r.steps = 0; }},
       {"recipe.batch", [](Recipe& r) { r.batch = -1; }},
-      {"2^62", [](Recipe& r) { r.steps = std::int64_t{1} << 40, r.batch = 1 << 20; }},
+      {"10^13", [](Recipe& r) { r.steps = std::int64_t{1} << 40, r.batch = 1 << 20; }},
       {"recipe.learning_rate", [](Recipe& r) { r.learning_rate = 0; }},
       {"recipe.learning_rate", [inf](Recipe& r) { r.learning_rate = inf; }},
       {"recipe.weight_decay", [](Recipe& r) { r.weight_decay = -0.1; }},
