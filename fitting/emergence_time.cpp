@@ -83,6 +83,7 @@ void flag_spread(EmergenceFit& result, const MultiStart& fits) {
 EmergenceFit fit_emergence_time(const std::vector<EmergenceRun>& runs, const EmergenceOptions& options) {
   check_runs(runs, options);
   std::vector<DesignCovariates> designs;
+  designs.reserve(runs.size());
   for (const EmergenceRun& run : runs) designs.push_back(run.x);
   EmergenceFit result;
   result.columns = choose_columns(designs, options.terms);

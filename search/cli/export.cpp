@@ -75,6 +75,7 @@ int run(const Options& options) {
   std::map<std::int64_t, const db::Trial*> by_id;
   for (const auto& trial : trials) by_id[trial.id] = &trial;
   std::vector<Row> rows;
+  rows.reserve(points.size());
   for (const auto& point : points) rows.push_back({by_id.at(point.trial), &point});
   const bool json = options.common.json || options.format == "json";
   const auto text = json ? as_json(study, rows) : as_csv(rows);

@@ -55,7 +55,7 @@ std::string fish_completion(const CompletionCommand& program) {
       lines += option_line(start, option);
       if (!option.takes_value) continue;
       walk += "      case";
-      for (const std::string& name : option.names) walk += " " + quoted(path + "/" + name);
+      for (const std::string& name : option.names) walk.append(" ").append(quoted(path + "/" + name));
       walk += "\n        set skip 1\n";
     }
     for (const CompletionValue& value : command.positionals) {
