@@ -46,7 +46,7 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   const auto commands = valid_names(command, false);
   if (!unknown.empty()) {
     const auto word = unknown.front().substr(0, unknown.front().find('='));
-    const bool option = word.rfind("-", 0) == 0;
+    const bool option = word.starts_with('-');
     message =
         "'" + word + "' is not " + (option || commands.empty() ? "an option" : "a command") + " of " + path_of(command);
     if (!option && commands.empty()) message = path_of(command) + " takes no further argument '" + word + "'";

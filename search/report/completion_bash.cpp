@@ -46,7 +46,7 @@ Cases cases_of(const CompletionCommand& program, const std::string& function) {
       if (!option.takes_value) continue;
       std::string pattern;
       for (const std::string& name : option.names)
-        pattern += (pattern.empty() ? "" : "|") + shell_quoted(path + "/" + name);
+        pattern.append(pattern.empty() ? "" : "|").append(shell_quoted(path + "/" + name));
       cases.walk +=
           "      " + pattern + ") if [[ ${COMP_WORDS[i + 1]} == = ]]; then ((i += 2)); else ((i += 1)); fi ;;\n";
       cases.values += "    " + pattern + ") " + reply(function, option.value) + " ;;\n";

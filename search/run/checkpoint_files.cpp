@@ -19,7 +19,7 @@ std::string CheckpointFiles::relative_path(const std::string& trial_key, std::in
 }
 
 fs::path CheckpointFiles::prepare(const std::string& relative) const {
-  const fs::path file = directory_ / relative;
+  fs::path file = directory_ / relative;
   fs::create_directories(file.parent_path());
   return file;
 }

@@ -36,6 +36,7 @@ model::Design read_design(const db::Design& record) {
 
 StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double threshold) {
   std::vector<CapabilityPoint> points;
+  points.reserve(curve.size());
   for (const auto& point : curve) points.push_back({point.tokens, point.value});
   return {trial.trial_key,  trial.design_id,
           trial.seed,       recipe_without_seeds(trial.recipe_json),
