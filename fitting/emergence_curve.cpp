@@ -12,7 +12,8 @@
 namespace hylas::fitting {
 namespace {
 
-constexpr double kLongEnough = 3;  // a plateau needs a run of about 3 D50 (MATHS 3)
+constexpr int kMaxEvaluations = 300;  // of one solve: Newton needs 10 to 40
+constexpr double kLongEnough = 3;     // a plateau needs a run of about 3 D50 (MATHS 3)
 
 std::vector<Reported> reported_of(const std::vector<Coordinate>& coordinates) {
   std::vector<Reported> reported;
@@ -47,6 +48,27 @@ EmergenceCurveTerms terms_of(const std::vector<CurveRun>& runs, const Columns& c
   return EmergenceCurveTerms(std::move(data));
 }
 
+// Where F3 puts ln D50 on the same runs, without a cure: the start of mu and sigma. None where F3 cannot be fitted.
+std::vector<Vector> means_of(const std::vector<CurveRun>& curves, double threshold, const EmergenceOptions& options) {
+  std::vector<EmergenceRun> runs;
+  for (const CurveRun& run : curves) {
+    const Crossing at = crossing_of(run.tokens, run.accuracy, threshold);
+    runs.push_back({run.design, run.seed, run.x, at.d_before, at.d_after, at.d_max});
+  }
+  EmergenceOptions plain;
+  plain.terms = options.terms;
+  plain.cure = false;
+  plain.intervals = false;
+  try {
+    const EmergenceFit f3 = fit_emergence_time(runs, plain);
+    Vector mean = Eigen::Map<const Vector>(f3.fit.theta.data(), static_cast<Eigen::Index>(f3.fit.theta.size()));
+    mean[mean.size() - 1] = std::max(mean[mean.size() - 1], std::log(0.05));
+    return {mean};
+  } catch (const InputError&) {
+    return {};
+  }
+}
+
 }  // namespace
 
 EmergenceFit fit_emergence_curve(const std::vector<CurveRun>& runs, const EmergenceOptions& options) {
@@ -69,9 +91,10 @@ EmergenceFit fit_emergence_curve(const std::vector<CurveRun>& runs, const Emerge
   check_enough(runs.size(), between);
 
   const LawObjective<EmergenceCurveTerms> objective(law);
-  (void)fit_likelihood(fit, objective, box_of(law.coordinates()), law.starts(), names, reported_of(law.coordinates()),
-                       law.terms(), law.terms() - static_cast<int>(between.size()),
-                       {options.level, options.intervals, options.profile, options.threads});
+  (void)fit_likelihood(
+      fit, objective, box_of(law.coordinates()), law.starts(means_of(runs, law.halfway(), options)), names,
+      reported_of(law.coordinates()), law.terms(), law.terms() - static_cast<int>(between.size()),
+      {options.level, options.intervals, options.profile, options.threads, {.max_evaluations = kMaxEvaluations}});
   report_dropped(fit, result.columns);
   for (const CurveRun& run : runs) {
     const double ratio = std::exp(std::log(run.tokens.back()) - log_d50_at(result, run.x, fit.theta));

@@ -63,11 +63,11 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   std::vector<ProfileInterval> intervals(reported.size());
   MultiStart fits;
   for (int attempt = 0; attempt < 3; ++attempt) {
-    fits = minimise_from(objective, box, starts);
-    if (!options.intervals) break;
+    fits = minimise_from(objective, box, starts, options.solver, options.threads);
+    if (!options.intervals || !fits.best.converged) break;
     parallel_for(static_cast<int>(reported.size()), options.threads, [&](int j) {
       if (!wanted(options, reported[j].name)) return;
-      intervals[j] = profile_interval(objective, box, fits.best, reported[j].coordinate, threshold);
+      intervals[j] = profile_interval(objective, box, fits.best, reported[j].coordinate, threshold, options.solver);
     });
     const auto better = std::ranges::find_if(intervals, [](const ProfileInterval& i) { return i.better.has_value(); });
     if (better == intervals.end()) break;
@@ -84,6 +84,10 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   }
   flag_bounds_and_rivals(fit, fits, reported);
   fit.interval_method = "none";
+  if (!fit.converged) {
+    for (Parameter& p : fit.parameters) not_identified(p, "the fit did not converge");
+    return fits;
+  }
   if (!options.intervals) return fits;
   for (std::size_t j = 0; j < reported.size(); ++j) {
     if (!wanted(options, reported[j].name)) continue;

@@ -26,10 +26,11 @@ struct LikelihoodOptions {
   bool intervals = true;
   std::vector<std::string> profile;  // names to profile; empty: all
   int threads = 1;
+  SolverOptions solver = {};
 };
 
 // Fills everything of `fit` but law, runs' meaning and law-specific warnings. `degrees` of freedom: runs minus what is
-// learned from runs.
+// learned from runs. A fit that did not converge has no intervals, and none of its parameters is identified.
 MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
                           const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
                           int degrees, const LikelihoodOptions& options);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fitting/parallel.hpp"
+
 namespace hylas::fitting {
 namespace {
 
@@ -202,10 +204,14 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
   assess(objective, box, s);
   // An active set: each round frees the coordinates that do not press against a bound, until nothing wants to move.
   const int rounds = 8 + 3 * objective.size();
-  for (int round = 0; round < rounds && s.first_order > options.tolerance && std::isfinite(s.first_order); ++round) {
+  for (int round = 0; round < rounds && s.first_order > options.tolerance && std::isfinite(s.first_order) &&
+                      s.evaluations < options.max_evaluations;
+       ++round) {
     const Subspace space{objective, s.theta, free_of(s, true), 0};
     const Vector before = s.theta;
-    run_ceres(space, box, s.theta, options);
+    SolverOptions left = options;  // an iteration takes a value and derivatives
+    left.max_iterations = std::min(options.max_iterations, (options.max_evaluations - s.evaluations + 1) / 2);
+    run_ceres(space, box, s.theta, left);
     s.evaluations += space.evaluations;
     assess(objective, box, s);
     if (s.theta == before) break;  // Ceres can do no better
@@ -215,9 +221,11 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
 }
 
 MultiStart minimise_from(const Objective& objective, const Box& box, const std::vector<Vector>& starts,
-                         const SolverOptions& options) {
+                         const SolverOptions& options, int threads) {
   MultiStart result;
-  for (const Vector& start : starts) result.all.push_back(minimise(objective, box, start, {}, options));
+  result.all.resize(starts.size());
+  parallel_for(static_cast<int>(starts.size()), threads,
+               [&](int i) { result.all[i] = minimise(objective, box, starts[i], {}, options); });
   const auto rank = [](const Solution& s) { return std::isfinite(s.objective) ? s.objective : INFINITY; };
   std::stable_sort(result.all.begin(), result.all.end(),
                    [&](const Solution& a, const Solution& b) { return rank(a) < rank(b); });

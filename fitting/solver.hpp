@@ -8,7 +8,7 @@
 // gradient, |g_j| max(1, |theta_j|) / (1 + |objective|), is at most `tolerance`, multipliers at bounds have the right
 // sign, and the Hessian over the free coordinates has no negative direction. Objectives should be scaled so that a
 // difference of 1 matters (likelihoods are; Huber sums are divided by delta^2). Thread-safety: Objective
-// implementations are const and free of shared state; starts run one after another.
+// implementations are const and free of shared state; starts may run side by side.
 #pragma once
 
 #include <Eigen/Core>
@@ -35,9 +35,10 @@ struct Box {
 };
 
 struct SolverOptions {
-  int max_iterations = 200;  // of one Ceres run; Newton needs 5 to 20, an almost-L1 Huber sum up to 100
-  double tolerance = 1e-7;   // of the first-order check
-  double agreement = 1e-6;   // two starts agree when their objectives differ by less, times (1 + |objective|)
+  int max_iterations = 200;     // of one Ceres run; Newton needs 5 to 20, an almost-L1 Huber sum up to 100
+  int max_evaluations = 20000;  // of one solve, over all its Ceres runs
+  double tolerance = 1e-7;      // of the first-order check
+  double agreement = 1e-6;      // two starts agree when their objectives differ by less, times (1 + |objective|)
 };
 
 enum class Edge : signed char { none, lower, upper };
@@ -68,6 +69,6 @@ struct MultiStart {
   int agreeing = 0;           // converged starts at the least objective
 };
 [[nodiscard]] MultiStart minimise_from(const Objective& objective, const Box& box, const std::vector<Vector>& starts,
-                                       const SolverOptions& options = {});
+                                       const SolverOptions& options = {}, int threads = 1);
 
 }  // namespace hylas::fitting

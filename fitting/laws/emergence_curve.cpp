@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numbers>
+#include <limits>
+#include <utility>
 
 #include "fitting/distributions.hpp"
 #include "fitting/laws/emergence_time.hpp"
@@ -14,6 +15,7 @@ namespace hylas::fitting {
 namespace {
 
 constexpr double kEdge = 1e-6;  // means are kept inside (0, 1)
+constexpr double kDrop = 15;    // the integrand is left out where it is below exp(-kDrop) of its top
 constexpr double kLogSqrt2Pi = 0.91893853320467274178;
 
 double log_choose(double n, double s) {
@@ -69,20 +71,20 @@ double log_beta_binomial(double s, double n, double m, double phi) {
   return rising(s, m * phi).log_gamma + rising(n - s, (1 - m) * phi).log_gamma - rising(n, phi).log_gamma;
 }
 
-GaussHermite gauss_hermite(int n) {
+QuadratureRule gauss_legendre(int n) {
   Matrix jacobi = Matrix::Zero(n, n);
-  for (int i = 1; i < n; ++i) jacobi(i, i - 1) = jacobi(i - 1, i) = std::sqrt(0.5 * i);
+  for (int i = 1; i < n; ++i) jacobi(i, i - 1) = jacobi(i - 1, i) = i / std::sqrt(4.0 * i * i - 1);
   const Eigen::SelfAdjointEigenSolver<Matrix> eigen(jacobi);
-  GaussHermite rule;
+  QuadratureRule rule;
   for (int i = 0; i < n; ++i) {
     rule.nodes.push_back(eigen.eigenvalues()[i]);
-    rule.weights.push_back(std::sqrt(std::numbers::pi) * eigen.eigenvectors()(0, i) * eigen.eigenvectors()(0, i));
+    rule.weights.push_back(2 * eigen.eigenvectors()(0, i) * eigen.eigenvectors()(0, i));
   }
   return rule;
 }
 
 EmergenceCurveTerms::EmergenceCurveTerms(EmergenceCurveData data)
-    : data_(std::move(data)), rule_(gauss_hermite(kNodes)) {
+    : data_(std::move(data)), rule_(gauss_legendre(kNodes)) {
   std::vector<double> all;
   double first = std::numeric_limits<double>::infinity(), last = -first;
   for (std::size_t i = 0; i < data_.log_tokens.size(); ++i) {
@@ -96,6 +98,9 @@ EmergenceCurveTerms::EmergenceCurveTerms(EmergenceCurveData data)
   lowest_ = all[all.size() / 20];
   highest_ = all[all.size() - 1 - all.size() / 20];
   const double middle = 0.5 * (lowest_ + highest_);
+  const auto split = static_cast<std::size_t>(std::lower_bound(all.begin(), all.end(), middle) - all.begin());
+  floor_ = all[split / 2];  // the median of what lies below the middle, and of what lies above
+  plateau_ = all[std::min(all.size() - 1, (split + all.size()) / 2)];
   for (std::size_t i = 0; i < data_.log_tokens.size(); ++i) {
     std::size_t j = 0;
     while (j < data_.counts[i].size() && data_.successes[i][j] < middle * data_.counts[i][j]) ++j;
@@ -178,48 +183,134 @@ Dual2<6> EmergenceCurveTerms::log_points_in_scalars(int i, double u, const doubl
   return sum;
 }
 
-// The mode of the integrand in u and the sd of its normal approximation: Newton, safeguarded by halving.
-EmergenceCurveTerms::Mode EmergenceCurveTerms::mode(int i, const double* x) const {
-  const double sigma = std::exp(x[4]), precision = 1 / (sigma * sigma);
+// Where the curve may rise, as u: between two evaluations, before the first or after the last, best first. Each is
+// scored as if the curve were a step there, so that all of them cost as much as two nodes.
+std::vector<double> EmergenceCurveTerms::candidates(int i, const double* x) const {
+  const std::vector<double>& log_d = data_.log_tokens[i];
+  const std::size_t n = log_d.size();
+  const double phi = std::exp(x[5]), width = std::exp(-x[3]), precision = std::exp(-2 * x[4]);
+  const double low = kEdge + (1 - 2 * kEdge) * x[1], high = kEdge + (1 - 2 * kEdge) * x[2];
+  std::vector<std::pair<double, double>> scored;  // (-score, u)
+  double score = 0;
+  for (std::size_t e = 0; e <= n; ++e) {
+    double u = 0;
+    if (e == 0) {
+      u = std::min(0.0, log_d.front() - 2 * width - x[0]);
+    } else {
+      const double s = data_.successes[i][e - 1], count = data_.counts[i][e - 1];
+      score += log_beta_binomial(s, count, low, phi) - log_beta_binomial(s, count, high, phi);
+      u = e == n ? std::max(0.0, log_d.back() + 3 * width - x[0]) : 0.5 * (log_d[e - 1] + log_d[e]) - x[0];
+    }
+    scored.emplace_back(0.5 * precision * u * u - score, u);
+  }
+  std::sort(scored.begin(), scored.end());
+  std::vector<double> result;
+  for (const auto& [negative, u] : scored) {
+    if (negative < scored.front().first + 1.5 * kDrop) result.push_back(u);
+  }
+  return result;
+}
+
+// Newton from the best of the likeliest candidates, safeguarded by halving. It need not be exact: it only divides the
+// integral.
+EmergenceCurveTerms::Mode EmergenceCurveTerms::mode(int i, const double* x,
+                                                    const std::vector<double>& candidates) const {
+  const double precision = std::exp(-2 * x[4]);
   const auto value = [&](double u) { return log_points(i, u, x) - 0.5 * precision * u * u; };
-  const double own = halfway_[i] - x[0] + (passed_[i] ? 0 : 2 * std::exp(-x[3]));
-  double u = 0, best = value(0);
-  for (double candidate : {own, 0.5 * own, std::clamp(own, -2 * sigma, 2 * sigma)}) {
-    if (const double v = value(candidate); v > best) {
-      best = v;
-      u = candidate;
+  Mode best{0, 0, -std::numeric_limits<double>::infinity()};
+  for (std::size_t c = 0; c < std::min<std::size_t>(3, candidates.size()); ++c) {
+    if (const double v = value(candidates[c]); v > best.top) best = {candidates[c], 0, v};
+  }
+  for (int iteration = 0; iteration < 20; ++iteration) {
+    const Dual2<1> at = log_points_in_u(i, best.u, x);
+    const double slope = at.g[0] - precision * best.u;
+    const double curvature = std::max(std::abs(precision - at.h[0]), precision);
+    best.sd = 1 / std::sqrt(curvature);
+    double step = slope / curvature;
+    if (!(std::abs(step) > 0.02 * best.sd)) break;
+    double next = value(best.u + step);
+    for (int halving = 0; !(next >= best.top) && halving < 30; ++halving) next = value(best.u + (step *= 0.5));
+    if (!(next > best.top)) break;
+    best.u += step;
+    best.top = next;
+  }
+  return best;
+}
+
+// How far from the mode the integrand has fallen by kDrop or a little more, on one side.
+double EmergenceCurveTerms::reach(int i, const double* x, const Mode& mode, int side) const {
+  const double precision = std::exp(-2 * x[4]);
+  double distance = std::sqrt(2.4 * kDrop) * mode.sd, inner = 0, outer = 0;  // outer 0: not found yet
+  for (int iteration = 0; iteration < 40; ++iteration) {
+    const double u = mode.u + side * distance;
+    const double drop = mode.top - (log_points(i, u, x) - 0.5 * precision * u * u);
+    if (drop >= kDrop && drop <= 2 * kDrop) return distance;
+    (drop < kDrop ? inner : outer) = distance;
+    if (outer > 0 && outer - inner < 0.02 * outer) return outer;  // a cliff
+    const double factor = std::sqrt(1.4 * kDrop / std::max(drop, 1e-3));
+    if (outer > 0 && inner > 0) {
+      distance = 0.5 * (inner + outer);
+    } else {
+      distance *= drop < kDrop ? std::clamp(factor, 1.2, 4.0) : std::clamp(factor, 0.25, 0.85);
     }
   }
-  double curvature = precision;
-  for (int iteration = 0; iteration < 50; ++iteration) {
-    const Dual2<1> at = log_points_in_u(i, u, x);
-    const double slope = at.g[0] - precision * u;
-    curvature = precision - at.h[0];
-    const bool concave = curvature > 1e-3 * precision;
-    if (!concave) curvature = precision;
-    double step = slope / curvature;
-    if (std::abs(step) < 1e-9 * std::max(sigma, std::abs(u)) || !std::isfinite(step)) break;
-    double next = value(u + step);
-    for (int halving = 0; !(next >= best) && halving < 30; ++halving) next = value(u + (step *= 0.5));
-    if (!(next > best)) break;
-    u += step;
-    best = next;
+  return std::max(outer, distance);
+}
+
+// The ends of the panels. One mode: its reaches, the mode, and where an unfinished curve's evidence ends. Where the run
+// may also have risen elsewhere (it never rose in view, and an unlucky last evaluation is no rise), every gap between
+// evaluations is a panel, out to where nothing is left.
+std::vector<double> EmergenceCurveTerms::panels(int i, const double* x) const {
+  const double precision = std::exp(-2 * x[4]), sigma = std::exp(x[4]), width = std::exp(-x[3]);
+  const std::vector<double> rises = candidates(i, x);
+  const Mode centre = mode(i, x, rises);
+  const double left = reach(i, x, centre, -1), right = reach(i, x, centre, +1);
+  double low = centre.u - left, high = centre.u + right;
+  const auto alive = [&](double u) { return log_points(i, u, x) - 0.5 * precision * u * u > centre.top - kDrop; };
+  double first = low, last = high;
+  for (const double u : rises) {
+    if ((u < first || u > last) && alive(u)) {
+      first = std::min(first, u);
+      last = std::max(last, u);
+    }
   }
-  return {u, 1 / std::sqrt(curvature)};
+  const double cut = data_.log_tokens[i].back() + 4 * width - x[0];
+  std::vector<double> inner{centre.u, cut};
+  double least = 0.02 * (high - low);
+  if (first < low || last > high) {
+    for (double step = left; first < low && alive(first); step *= 1.5) first -= step;
+    for (double step = right; last > high && alive(last); step *= 1.5) last += step;
+    inner.insert(inner.end(), {low, high});
+    for (const double log_d : data_.log_tokens[i]) inner.push_back(log_d - x[0]);
+    const double tail = std::max(cut, first);
+    for (double u = tail + 2 * sigma; u < last && inner.size() < 200; u += 2 * sigma) inner.push_back(u);
+    low = std::min(low, first);
+    high = std::max(high, last);
+    least = std::min(width, 0.02 * (high - low));
+  }
+  std::sort(inner.begin(), inner.end());
+  std::vector<double> ends{low};
+  for (const double end : inner) {
+    if (end > ends.back() + least && end < high - least) ends.push_back(end);
+  }
+  ends.push_back(high);
+  return ends;
 }
 
 template <class T, class At>
 T EmergenceCurveTerms::integrate(int i, const double* x, const At& log_integrand) const {
   using std::exp;
   using std::log;
-  const Mode centre = mode(i, x);
-  std::array<T, kNodes> logs;
+  const std::vector<double> ends = panels(i, x);
+  std::vector<T> logs;
+  logs.reserve((ends.size() - 1) * kNodes);
   double top = -std::numeric_limits<double>::infinity();
-  for (int q = 0; q < kNodes; ++q) {
-    const double node = rule_.nodes[q], u = centre.u + std::numbers::sqrt2 * centre.sd * node;
-    logs[q] =
-        log_integrand(u) + (std::log(rule_.weights[q] * centre.sd * std::numbers::sqrt2) + node * node - kLogSqrt2Pi);
-    top = std::max(top, value_of(logs[q]));
+  for (std::size_t panel = 0; panel + 1 < ends.size(); ++panel) {
+    const double half = 0.5 * (ends[panel + 1] - ends[panel]), middle = 0.5 * (ends[panel + 1] + ends[panel]);
+    for (int q = 0; q < kNodes; ++q) {
+      logs.push_back(log_integrand(middle + half * rule_.nodes[q]) + (std::log(rule_.weights[q] * half) - kLogSqrt2Pi));
+      top = std::max(top, value_of(logs.back()));
+    }
   }
   T total(0.0);
   for (const T& value : logs) total += exp(value - top);
@@ -244,19 +335,36 @@ Dual2<6> EmergenceCurveTerms::term(int i, const Dual2<6>* scalars) const {
   });
 }
 
-std::vector<Vector> EmergenceCurveTerms::starts() const {
+std::vector<Vector> EmergenceCurveTerms::starts(const std::vector<Vector>& means) const {
   std::vector<double> y;
   for (std::size_t i = 0; i < halfway_.size(); ++i) y.push_back(halfway_[i] + (passed_[i] ? 0 : 0.7));
   const LeastSquares ols = least_squares(data_.mu, y);
+  Vector plain(ols.coefficients.size() + 1);
+  plain << ols.coefficients, std::log(std::clamp(ols.sd, 0.1, 2.0));
+  std::vector<Vector> all = means;
+  all.push_back(plain);
   const Box box = box_of(coordinates_);
+  const LawObjective<EmergenceCurveTerms> objective(*this);
   std::vector<Vector> result;
-  for (const double k : {4.0, 12.0}) {
-    for (const double phi : {20.0, 300.0}) {
-      Vector theta(static_cast<Eigen::Index>(coordinates_.size()));
-      theta << ols.coefficients, std::clamp(lowest_, 0.01, 0.9), std::clamp(highest_, lowest_ + 0.05, 0.995),
-          std::log(k), std::log(std::clamp(ols.sd, 0.1, 2.0)), std::log(phi);
-      result.push_back(box.clamp(theta));
+  for (const Vector& mean : all) {
+    std::vector<std::pair<double, Vector>> grid;
+    for (const double k : {4.0, 10.0, 25.0, 60.0}) {
+      for (const double phi : {5.0, 30.0, 200.0}) {
+        Vector theta(static_cast<Eigen::Index>(coordinates_.size()));
+        theta << mean.head(mean.size() - 1), std::clamp(floor_, 0.01, 0.9),
+            std::clamp(plateau_, std::min(0.9, floor_ + 0.05), 0.995), std::log(k), mean[mean.size() - 1],
+            std::log(phi);
+        theta = box.clamp(theta);
+        grid.emplace_back(objective.value(theta), theta);
+      }
     }
+    std::stable_sort(grid.begin(), grid.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    result.push_back(grid[0].second);
+    if (&mean != &all.front()) continue;
+    const Eigen::Index k = static_cast<Eigen::Index>(coordinates_.size()) - 3;
+    const auto other =
+        std::find_if(grid.begin(), grid.end(), [&](const auto& g) { return g.second[k] != grid[0].second[k]; });
+    result.push_back(other->second);  // the best of another steepness
   }
   return result;
 }

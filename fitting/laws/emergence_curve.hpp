@@ -3,10 +3,11 @@
 // Scalars of a run: mu, c0, A, ln k, ln sigma, ln phi. One term a run: the negative log of
 //   integral over u ~ N(0, sigma^2) of  prod_j BetaBinomial(s_j; n_j, m_j(u), phi),
 //   m_j(u) = c0 + (A - c0) sigmoid(k (ln D_j - mu - u)),   s_j = accuracy * n_j (not rounded),
-// where phi is the precision (variance m (1 - m) (1 + (n - 1) / (phi + 1)) / n of an accuracy). The integral is
-// adaptive Gauss-Hermite: nodes at the integrand's mode, scaled by its curvature, since a run's own curve is far
-// narrower than the spread of seeds. Nodes are constants for the derivatives: the integral does not depend on where
-// they lie.
+// where phi is the precision (variance m (1 - m) (1 + (n - 1) / (phi + 1)) / n of an accuracy). A run's own curve fixes
+// u to about 1 / (k sqrt(n)), far narrower than sigma, on a curve that may be skewed, cut off (a run that never rose is
+// a lower bound) or have two modes. So each term places its own panels: over the places where the run may have risen,
+// a Newton search for the mode, out to where the integrand has fallen by exp(-15), with Gauss-Legendre nodes in each.
+// Nodes are constants for the derivatives: the integral does not depend on where they lie, and its error is below 1e-6.
 #pragma once
 
 #include <vector>
@@ -21,12 +22,12 @@ struct EmergenceCurveData {
   std::vector<std::string> mu_names;
 };
 
-// n nodes and weights with sum_i w_i f(x_i) = integral of exp(-x^2) f(x): eigenvalues of the Jacobi matrix
+// n nodes and weights with sum_i w_i f(x_i) = integral of f over [-1, 1]: eigenvalues of the Jacobi matrix
 // (Golub-Welsch).
-struct GaussHermite {
+struct QuadratureRule {
   std::vector<double> nodes, weights;
 };
-[[nodiscard]] GaussHermite gauss_hermite(int n);
+[[nodiscard]] QuadratureRule gauss_legendre(int n);
 
 // ln of the beta-binomial probability of s in n with mean m and precision phi, but for ln choose(n, s).
 [[nodiscard]] double log_beta_binomial(double s, double n, double m, double phi);
@@ -34,14 +35,17 @@ struct GaussHermite {
 class EmergenceCurveTerms {
  public:
   static constexpr int kScalars = 6;
-  static constexpr int kNodes = 11;
+  static constexpr int kNodes = 12;  // a panel
 
   explicit EmergenceCurveTerms(EmergenceCurveData data);
 
   [[nodiscard]] const std::vector<Coordinate>& coordinates() const { return coordinates_; }
   [[nodiscard]] int terms() const { return static_cast<int>(data_.log_tokens.size()); }
   [[nodiscard]] double scale() const { return 1; }
-  [[nodiscard]] std::vector<Vector> starts() const;
+  // From each of `means` (coefficients of mu, ln sigma) and from least squares on where curves pass halfway: the
+  // likeliest k and phi of a coarse grid; from the first of them also the likeliest of another k.
+  [[nodiscard]] std::vector<Vector> starts(const std::vector<Vector>& means = {}) const;
+  [[nodiscard]] double halfway() const { return 0.5 * (lowest_ + highest_); }  // accuracy between floor and plateau
   [[nodiscard]] double term(int i, const double* x) const;
   [[nodiscard]] Dual2<6> term(int i, const Dual2<6>* x) const;
 
@@ -54,16 +58,19 @@ class EmergenceCurveTerms {
   template <class T, class At>
   [[nodiscard]] T integrate(int i, const double* x, const At& log_integrand) const;
   struct Mode {
-    double u, sd;
+    double u, sd, top;  // top: the integrand's logarithm there, but for a constant
   };
-  [[nodiscard]] Mode mode(int i, const double* x) const;
+  [[nodiscard]] std::vector<double> candidates(int i, const double* x) const;
+  [[nodiscard]] Mode mode(int i, const double* x, const std::vector<double>& candidates) const;
+  [[nodiscard]] double reach(int i, const double* x, const Mode& mode, int side) const;
+  [[nodiscard]] std::vector<double> panels(int i, const double* x) const;
 
   EmergenceCurveData data_;
   std::vector<double> halfway_;  // ln D where each run's curve passes the middle of all; its end where it never does
   std::vector<bool> passed_;
   std::vector<double> log_choose_;  // sum over a run's points
-  double lowest_ = 0, highest_ = 1;
-  GaussHermite rule_;
+  double lowest_ = 0, highest_ = 1, floor_ = 0, plateau_ = 1;
+  QuadratureRule rule_;
   std::vector<Coordinate> coordinates_;
 };
 
