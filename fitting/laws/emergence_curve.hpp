@@ -7,8 +7,8 @@
 // u to about 1 / (k sqrt(n)), far narrower than sigma, on a curve that may be skewed, cut off (a run that never rose is
 // a lower bound) or have two modes. So each term places its own panels: over the places where the run may have risen,
 // a Newton search for the mode, out to where the integrand has fallen by exp(-15), with Gauss-Legendre nodes in each.
-// Nodes are constants for the derivatives: the integral does not depend on where they lie. Its error, against a brute-force
-// sum, is below 1e-6 for runs that rose and up to 4e-4 for runs that never did.
+// Nodes are constants for the derivatives: the integral does not depend on where they lie. Its error, against a
+// brute-force sum, is below 1e-6 for runs that rose and up to 4e-4 for runs that never did.
 #pragma once
 
 #include <vector>
