@@ -18,10 +18,14 @@
 #include <system_error>
 
 #include "tests/catch.hpp"
-#include "tests/model/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace hylas::model {
 namespace {
+
+using test::read_bytes;
+using test::TempDir;
+using test::write_bytes;
 
 namespace fs = std::filesystem;
 

@@ -5,10 +5,14 @@
 
 #include "model/checkpoint.hpp"
 #include "tests/catch.hpp"
-#include "tests/model/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace hylas::model {
 namespace {
+
+using test::read_bytes;
+using test::TempDir;
+using test::write_bytes;
 
 // The message of a refused file, "" of an accepted one.
 std::string refusal(const std::filesystem::path& file) {

@@ -73,7 +73,7 @@ TEST_CASE("cohort: trials that leave do not change the bits of those that stay",
 
 TEST_CASE("cohort: goes on from a checkpoint bit for bit, in the same cohort and in another", "[cohort]") {
   const auto specs = five_trials();
-  const model::TempDir dir;
+  const TempDir dir;
   std::vector<model::Checkpoint> want;
   std::vector<model::Evaluation> evaluations;
   {

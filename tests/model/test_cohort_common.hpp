@@ -7,9 +7,11 @@
 
 #include "model/checkpoint.hpp"
 #include "model/cohort.hpp"
-#include "tests/model/temp_dir.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace hylas::tests {
+
+using test::TempDir;
 
 inline model::TrialSpec trial(const std::string& layout, std::int64_t seed, double learning_rate,
                               std::int64_t data_seed = 1) {
@@ -43,7 +45,7 @@ inline std::vector<model::TrialSpec> five_trials() {
 
 // Everything a checkpoint holds: weights, moments, step, running loss.
 inline model::Checkpoint state_of(const model::Cohort& cohort, std::size_t trial) {
-  const model::TempDir dir;
+  const TempDir dir;
   cohort.save(trial, dir / "trial");
   return model::load_checkpoint(dir / "trial");
 }

@@ -12,6 +12,7 @@
 #include "model/design/input_error.hpp"
 #include "search/report/completion.hpp"
 #include "tests/catch.hpp"
+#include "tests/temp_dir.hpp"
 #if __has_include(<CLI/CLI.hpp>)
 #include "search/cli/completion.hpp"
 #endif
@@ -44,18 +45,7 @@ CompletionCommand example() {
           {fit, sweep, shells}};
 }
 
-class TempDir {
- public:
-  TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "hylas-completion-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir() { std::filesystem::remove_all(path); }
-  std::filesystem::path path;
-};
+using test::TempDir;
 
 struct Output {
   int status = -1;
@@ -82,9 +72,9 @@ bool installed(const std::string& name) {
 // Runs a script text in a shell and returns the lines it printed.
 Words run(const std::string& interpreter, const std::string& script) {
   const TempDir directory;
-  const auto file = directory.path / "script";
+  const auto file = directory.path() / "script";
   std::ofstream(file) << script;
-  const Output output = shell("cd '" + directory.path.string() + "' && " + interpreter + " '" + file.string() + "'");
+  const Output output = shell("cd '" + directory.path().string() + "' && " + interpreter + " '" + file.string() + "'");
   CAPTURE(output.text);
   CHECK(output.status == 0);
   Words lines;

@@ -165,9 +165,9 @@ TEST_CASE("a design is fitted under the learning rate that suits it, and data se
   // The threshold holds for the metric that was swept for, too: no accuracy is over 1.
   CHECK(run_program(dir, "fit emergence --db r.db --threshold 2").err.find("emerged") != std::string::npos);
   // A plot that cannot be written leaves no fit behind.
-  const auto size = hylas::test::slurp(dir.path() / "r.db");
+  const auto size = hylas::test::read_bytes(dir.path() / "r.db");
   CHECK(run_program(dir, "fit emergence --db r.db --svg none/x.svg").code == 1);
-  CHECK(hylas::test::slurp(dir.path() / "r.db") == size);
+  CHECK(hylas::test::read_bytes(dir.path() / "r.db") == size);
   // Names that are not there: the nearest one that is.
   CHECK(run_program(dir, "export --db r.db --metric los").err.find("'loss'") != std::string::npos);
   CHECK(run_program(dir, "status --db r.db --study tin").err.find("'tiny'") != std::string::npos);
@@ -177,7 +177,7 @@ TEST_CASE("a store whose records make no sense is refused with exit 5", "[progra
   const TempDir dir;
   dir.write("tiny.toml", tiny_space);
   REQUIRE(run_program(dir, "sweep tiny.toml --db t.db").code == 0);
-  const auto whole = hylas::test::slurp(dir.path() / "t.db");
+  const auto whole = hylas::test::read_bytes(dir.path() / "t.db");
   const auto with = [&](const std::string& from, const std::string& to) {  // of one length: the pages stay as they are
     auto bytes = whole;
     for (auto at = bytes.find(from); at != std::string::npos; at = bytes.find(from, at + 1)) {
@@ -213,7 +213,7 @@ TEST_CASE("a file that is no store is refused with exit 5 and left as it is", "[
     INFO(run.err);
     CHECK(run.code == 5);
   }
-  CHECK(hylas::test::slurp(file) == text);
+  CHECK(hylas::test::read_bytes(file) == text);
   CHECK(run_program(dir, "status --db none.db").code == 2);
   CHECK(files_in(dir) == std::set<std::string>{"x.db"});
 }
@@ -249,7 +249,7 @@ TEST_CASE("a sweep leads through status, show, export and fit", "[program]") {
 
   const auto csv = run_program(dir, "export --db t.db --format csv -o points.csv");
   CHECK(csv.code == 0);
-  CHECK(hylas::test::slurp(dir.path() / "points.csv").rfind("trial_key,design_id,layout,seed,", 0) == 0);
+  CHECK(hylas::test::read_bytes(dir.path() / "points.csv").rfind("trial_key,design_id,layout,seed,", 0) == 0);
 
   const auto again = run_program(dir, "sweep tiny.toml --db t.db --json");
   CHECK(json::parse(again.out)["trained"] == 0);

@@ -23,27 +23,11 @@
 #include "search/run/controller.hpp"
 #include "search/run/interrupt.hpp"
 #include "search/space/space.hpp"
+#include "tests/temp_dir.hpp"
 
 namespace hylas::search::testing {
 
-class TempDir {
- public:
-  TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "hylas-run-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-    path_ = name;
-  }
-  ~TempDir() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  [[nodiscard]] std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+using test::TempDir;
 
 // 3 layouts (two cohort keys) x 2 seeds at a size that trains in well under a second.
 inline std::string tiny_space_text(int steps = 60, double stop_at = 2.0, double threshold = 0.5) {
