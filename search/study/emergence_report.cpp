@@ -135,7 +135,7 @@ std::string law_in_words(const StudyRuns& runs, const fitting::EmergenceFit& fit
         interaction ? fmt::format("NoPE on the full layers (at window {:.0f})", w0) : "NoPE on the full layers");
   }
   if (interaction) {
-    text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0), "With NoPE each doubling of the window further");
+    text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0), "Each doubling of the window under NoPE also");
   }
   const auto censored = std::count_if(runs.runs.begin(), runs.runs.end(), [](const auto& r) { return !r.d50.emerged; });
   text +=
