@@ -176,12 +176,11 @@ std::string damaged(std::string bytes, std::mt19937& random) {
 }
 
 // Whatever is done to a file, it is refused with a CheckpointError, or what it says is unchanged.
-TEST_CASE("Randomly damaged files are refused or unchanged, never a crash", "[checkpoint][hostile]") {
+void damage_and_load(int rounds) {
   const unsigned seed = 20240517;
   std::mt19937 random(seed);
   const Valid valid(random);
   int refused = 0;
-  const int rounds = 1500;
   for (int round = 0; round < rounds; ++round) {
     write_bytes(valid.file, damaged(valid.bytes, random));
     CAPTURE(seed, round);
@@ -194,6 +193,14 @@ TEST_CASE("Randomly damaged files are refused or unchanged, never a crash", "[ch
     }
   }
   CHECK(refused > rounds / 2);
+}
+
+TEST_CASE("Randomly damaged files are refused or unchanged, never a crash", "[checkpoint][hostile]") {
+  damage_and_load(1500);
+}
+
+TEST_CASE("10,000 randomly damaged files are refused or unchanged", "[checkpoint][hostile][slow]") {
+  damage_and_load(10000);
 }
 
 }  // namespace
