@@ -1,0 +1,404 @@
+// The emulator's scheduler: fibers, barriers, warp collectives, delayed copies. See emulator.hpp.
+#include "tests/emulator/emulator.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+
+#include "cuda_runtime.h"
+#include "tests/emulator/fiber.hpp"
+
+constinit thread_local uint3 threadIdx{};
+constinit thread_local uint3 blockIdx{};
+constinit thread_local dim3 blockDim{};
+constinit thread_local dim3 gridDim{};
+
+// GCC guards a thread_local array declared `extern` in an unnamed namespace by a call of the file's own __tls_init, and
+// makes none where the file initialises nothing. Nothing is to be done.
+extern "C" __attribute__((weak, visibility("hidden"))) void hylas_emulator_nothing_to_initialise() __asm__(
+    "__tls_init");
+extern "C" void hylas_emulator_nothing_to_initialise() {}
+
+namespace hylas::emulator {
+
+// The dynamic shared memory of every kernel; with room behind it to see writes past its end.
+inline constexpr std::size_t shared_fence = 1024;
+extern thread_local unsigned char dynamic_shared[] __asm__("hylas_emulator_shared_memory");
+alignas(1024) constinit thread_local unsigned char dynamic_shared[max_shared_bytes + shared_fence] = {};
+
+namespace {
+
+enum class State : std::uint8_t { ready, in_warp, in_block, in_named, done };
+
+struct Copy {
+  void* to;
+  const void* from;
+  unsigned bytes, filled;
+  std::int64_t group;
+};
+
+struct Thread {
+  FiberContext context;
+  uint3 index{};
+  State state = State::done;
+  WarpCall* call = nullptr;  // while in_warp
+  Vote vote = Vote::none;    // while in_block
+  bool predicate = false;
+  int barrier = 0, barrier_threads = 0;  // while in_named
+  const char* waits_for = "";
+  Where where;
+  std::vector<Copy> copies;    // not yet carried out, oldest first
+  std::int64_t committed = 0;  // groups
+};
+
+struct Machine {
+  std::vector<std::unique_ptr<Thread>> threads;
+  FiberStacks stacks;
+  FiberContext host;
+  Thread* current = nullptr;
+  unsigned count = 0;  // threads of a block
+  unsigned arrived = 0, finished = 0;
+  int vote_result = 0;
+  std::string failure;
+  const std::function<void()>* kernel = nullptr;
+  std::mt19937_64 random;
+};
+
+Machine& machine() {
+  static thread_local std::unique_ptr<Machine> instance = std::make_unique<Machine>();
+  return *instance;
+}
+
+Order order_of_environment() {
+  const char* text = std::getenv("EMULATOR_ORDER");
+  if (text == nullptr || *text == 0 || std::string(text) == "ascending") return {};
+  if (std::string(text) == "descending") return {Order::Kind::descending, 0};
+  return {Order::Kind::shuffled, std::strtoull(text, nullptr, 10)};
+}
+
+Order& current_order() {
+  static Order instance = order_of_environment();
+  return instance;
+}
+
+unsigned index_of(const Thread& t) {
+  return t.index.x + blockDim.x * (t.index.y + blockDim.y * t.index.z);
+}
+
+std::string name_of(const uint3& i) {
+  return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+}
+
+std::string text_of(const Where& where) {
+  return std::string(where.file_name()) + ":" + std::to_string(where.line());
+}
+
+void wait(State state, const char* name, const Where& where) {
+  Machine& m = machine();
+  Thread& self = *m.current;
+  self.state = state;
+  self.waits_for = name;
+  self.where = where;
+  switch_fiber(self.context, m.host);
+}
+
+void thread_main() {
+  Machine& m = machine();
+  (*m.kernel)();
+  Thread& self = *m.current;
+  self.state = State::done;
+  ++m.finished;
+  switch_fiber(self.context, m.host);
+}
+
+void run(Machine& m, Thread& t) {
+  m.current = &t;
+  threadIdx = t.index;
+  switch_fiber(m.host, t.context);
+  m.current = nullptr;
+  if (!m.failure.empty()) {
+    throw std::runtime_error("emulator: block " + name_of(blockIdx) + ", thread " + name_of(t.index) + ": " +
+                             m.failure);
+  }
+}
+
+std::string deadlock(Machine& m) {
+  std::string text = "emulator: block " + name_of(blockIdx) + " of " + std::to_string(m.count) +
+                     " threads cannot go on: " + std::to_string(m.finished) + " threads have returned";
+  std::vector<std::pair<std::string, std::pair<unsigned, unsigned>>> places;  // place, first thread, threads
+  for (unsigned i = 0; i < m.count; ++i) {
+    const Thread& t = *m.threads[i];
+    if (t.state == State::done) continue;
+    std::string place = std::string(t.waits_for) + " at " + text_of(t.where);
+    if (t.state == State::in_warp) {
+      char mask[32];
+      std::snprintf(mask, sizeof mask, " (mask %08x)", t.call->mask);
+      place += mask;
+    }
+    const auto known = std::find_if(places.begin(), places.end(), [&](const auto& p) { return p.first == place; });
+    if (known == places.end()) {
+      places.push_back({place, {i, 1}});
+    } else {
+      ++known->second.second;
+    }
+  }
+  for (const auto& [place, threads] : places) {
+    text +=
+        "; " + std::to_string(threads.second) + " (the first: " + std::to_string(threads.first) + ") wait in " + place;
+  }
+  return text;
+}
+
+void arrange(std::vector<unsigned>& v, std::mt19937_64& random) {
+  std::iota(v.begin(), v.end(), 0U);
+  if (current_order().kind == Order::Kind::descending) std::reverse(v.begin(), v.end());
+  if (current_order().kind == Order::Kind::shuffled) std::shuffle(v.begin(), v.end(), random);
+}
+
+void run_block(Machine& m) {
+  m.arrived = m.finished = 0;
+  unsigned i = 0;
+  for (unsigned z = 0; z < blockDim.z; ++z) {
+    for (unsigned y = 0; y < blockDim.y; ++y) {
+      for (unsigned x = 0; x < blockDim.x; ++x, ++i) {
+        Thread& t = *m.threads[i];
+        t.index = uint3{x, y, z};
+        t.state = State::ready;
+        t.copies.clear();
+        t.committed = 0;
+        m.stacks.prepare(i, t.context, thread_main);
+      }
+    }
+  }
+  const bool shuffled = current_order().kind == Order::Kind::shuffled;
+  std::vector<unsigned> warps((m.count + warp_size - 1) / warp_size);
+  std::vector<unsigned> lanes(warp_size);
+  arrange(lanes, m.random);
+  arrange(warps, m.random);
+  while (m.finished < m.count) {
+    bool moved = false;
+    if (shuffled) arrange(warps, m.random);
+    for (const unsigned w : warps) {
+      // Each warp goes as far as it can, so that warps are as far apart as barriers allow; shuffled, by chance less
+      // far.
+      for (bool moved_warp = true; moved_warp;) {
+        moved_warp = false;
+        if (shuffled) arrange(lanes, m.random);
+        for (const unsigned l : lanes) {
+          const unsigned thread = w * warp_size + l;
+          if (thread >= m.count || m.threads[thread]->state != State::ready) continue;
+          run(m, *m.threads[thread]);
+          moved = moved_warp = true;
+        }
+        if (shuffled && m.random() % 4 == 0) break;
+      }
+    }
+    if (!moved) {
+      bool ready = false;
+      for (unsigned t = 0; t < m.count; ++t) ready = ready || m.threads[t]->state == State::ready;
+      if (!ready && m.finished < m.count) throw std::runtime_error(deadlock(m));
+    }
+  }
+}
+
+}  // namespace
+
+void set_order(Order o) {
+  current_order() = o;
+}
+Order order() {
+  return current_order();
+}
+
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& kernel) {
+  Machine& m = machine();
+  if (m.current != nullptr) throw std::logic_error("emulator: a launch inside a kernel");
+  m.count = block.x * block.y * block.z;
+  m.failure.clear();
+  m.kernel = &kernel;
+  m.random.seed(current_order().seed);
+  while (m.threads.size() < m.count) m.threads.push_back(std::make_unique<Thread>());
+  m.stacks.reserve(m.count);
+  blockDim = block;
+  gridDim = grid;
+  const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
+  for (std::uint64_t n = 0; n < blocks; ++n) {
+    std::uint64_t b = n;
+    if (current_order().kind == Order::Kind::descending) b = blocks - 1 - n;
+    // A permutation: odd strides below 2^32 with no common divisor would need a search; a rotation and a reversal do.
+    if (current_order().kind == Order::Kind::shuffled) {
+      b = (n + current_order().seed * 7919) % blocks;
+      if (current_order().seed % 2 == 1) b = blocks - 1 - b;
+    }
+    blockIdx = uint3{static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                     static_cast<unsigned>(b / grid.x / grid.y)};
+    std::memset(dynamic_shared, poison, shared_bytes + shared_fence);
+    try {
+      run_block(m);
+    } catch (...) {
+      m.current = nullptr;
+      throw;
+    }
+    for (std::size_t i = 0; i < shared_fence; ++i) {
+      if (dynamic_shared[shared_bytes + i] != poison) {
+        throw std::runtime_error("emulator: block " + name_of(blockIdx) + " wrote byte " +
+                                 std::to_string(shared_bytes + i) + " of its " + std::to_string(shared_bytes) +
+                                 " bytes of dynamic shared memory");
+      }
+    }
+  }
+  check_fences();
+}
+
+void meet_warp(WarpCall& call) {
+  Machine& m = machine();
+  Thread& self = *m.current;
+  const unsigned me = index_of(self);
+  const unsigned first = me / warp_size * warp_size;
+  const unsigned existing = std::min(warp_size, m.count - first);
+  const std::uint32_t mask = existing == warp_size ? call.mask : call.mask & ((1U << existing) - 1);
+  if ((mask >> (me - first) & 1) == 0) fail(std::string(call.name) + ": the calling lane is not in the mask");
+  self.call = &call;
+  WarpCall* calls[warp_size] = {};
+  bool complete = true;
+  for (unsigned l = 0; l < existing; ++l) {
+    if ((mask >> l & 1) == 0) continue;
+    const Thread& t = *m.threads[first + l];
+    if (t.state == State::done) {
+      fail(std::string(call.name) + " at " + text_of(call.where) + ": lane " + std::to_string(l) +
+           " of the mask has returned");
+    }
+    if (&t != &self && (t.state != State::in_warp || t.call->mask != call.mask || t.call->finish != call.finish)) {
+      complete = false;
+      break;
+    }
+    calls[l] = t.call;
+  }
+  if (!complete) {
+    wait(State::in_warp, call.name, call.where);
+    return;
+  }
+  call.finish(calls, mask);
+  for (unsigned l = 0; l < existing; ++l) {
+    if ((mask >> l & 1) != 0) m.threads[first + l]->state = State::ready;
+  }
+}
+
+int meet_block(Vote vote, bool predicate, const char* name, const Where& where) {
+  Machine& m = machine();
+  Thread& self = *m.current;
+  self.vote = vote;
+  self.predicate = predicate;
+  if (++m.arrived < m.count) {
+    wait(State::in_block, name, where);
+    return m.vote_result;
+  }
+  self.where = where;
+  int sum = 0;
+  for (unsigned i = 0; i < m.count; ++i) {
+    Thread& t = *m.threads[i];
+    if (t.vote != vote || t.where.line() != where.line() || std::strcmp(t.where.file_name(), where.file_name()) != 0) {
+      fail(std::string(name) + " at " + text_of(where) + " meets another barrier, where thread " + std::to_string(i) +
+           " waits, at " + text_of(t.where));
+    }
+    sum += t.predicate ? 1 : 0;
+    t.state = State::ready;
+  }
+  m.arrived = 0;
+  const int all = static_cast<int>(m.count);
+  m.vote_result = vote == Vote::count ? sum : vote == Vote::all ? sum == all : vote == Vote::any ? sum > 0 : 0;
+  return m.vote_result;
+}
+
+void meet_named(int barrier, int threads, const Where& where) {
+  Machine& m = machine();
+  Thread& self = *m.current;
+  if (barrier < 1 || barrier > 15 || threads < 1 || threads % static_cast<int>(warp_size) != 0) {
+    fail("named barrier " + std::to_string(barrier) + " of " + std::to_string(threads) + " threads");
+  }
+  self.barrier = barrier;
+  self.barrier_threads = threads;
+  int present = 1;
+  for (unsigned i = 0; i < m.count; ++i) {
+    const Thread& t = *m.threads[i];
+    if (t.state != State::in_named || t.barrier != barrier) continue;
+    if (t.barrier_threads != threads) fail("named barrier " + std::to_string(barrier) + " with two numbers of threads");
+    ++present;
+  }
+  if (present < threads) {
+    wait(State::in_named, "a named barrier", where);
+    return;
+  }
+  for (unsigned i = 0; i < m.count; ++i) {
+    Thread& t = *m.threads[i];
+    if (t.state == State::in_named && t.barrier == barrier) t.state = State::ready;
+  }
+}
+
+unsigned lane() {
+  return index_of(*machine().current) % warp_size;
+}
+
+std::uint32_t living_lanes() {
+  Machine& m = machine();
+  const unsigned first = index_of(*m.current) / warp_size * warp_size;
+  std::uint32_t mask = 0;
+  for (unsigned l = 0; l < warp_size && first + l < m.count; ++l) {
+    if (m.threads[first + l]->state != State::done) mask |= 1U << l;
+  }
+  return mask;
+}
+
+void copy_issue(void* shared, const void* global, unsigned bytes, unsigned filled, const Where& where) {
+  const auto to = reinterpret_cast<std::uintptr_t>(shared);
+  const auto from = reinterpret_cast<std::uintptr_t>(global);
+  if (to % bytes != 0 || from % bytes != 0) {
+    fail("asynchronous copy of " + std::to_string(bytes) + " bytes at " + text_of(where) + ": the address of the " +
+         (to % bytes != 0 ? "shared" : "global") + " memory is not aligned");
+  }
+  Thread& self = *machine().current;
+  std::memset(shared, poison, bytes);
+  self.copies.push_back({shared, global, bytes, filled, self.committed});
+}
+
+void copy_commit() {
+  ++machine().current->committed;
+}
+
+void copy_wait(int pending) {
+  Thread& self = *machine().current;
+  // wait_group 0 waits for committed groups only, as others do: a copy outside of any group stays under way.
+  const std::int64_t until = self.committed - pending;
+  std::size_t done = 0;
+  for (; done < self.copies.size() && self.copies[done].group < until; ++done) {
+    const Copy& c = self.copies[done];
+    std::memcpy(c.to, c.from, c.filled);
+    std::memset(static_cast<unsigned char*>(c.to) + c.filled, 0, c.bytes - c.filled);
+  }
+  self.copies.erase(self.copies.begin(), self.copies.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+void fail(const std::string& message) {
+  Machine& m = machine();
+  if (m.current == nullptr) throw std::runtime_error("emulator: a device function outside of a kernel: " + message);
+  m.failure = message;
+  switch_fiber(m.current->context, m.host);
+  std::abort();  // a failed launch is never resumed
+}
+
+std::uint32_t shared_offset(const void* p) {
+  return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(p) -
+                                    reinterpret_cast<std::uintptr_t>(dynamic_shared));
+}
+
+bool in_kernel() {
+  return machine().current != nullptr;
+}
+
+}  // namespace hylas::emulator
