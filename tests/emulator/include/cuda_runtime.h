@@ -26,19 +26,23 @@
 #define __forceinline__ inline __attribute__((always_inline))
 
 // The one dynamic shared array, wherever `extern __shared__ ... unsigned char shared_memory[];` stands in a function of
-// these namespaces: the label makes them all the array of emulator.cpp.
+// these namespaces or of an unnamed one directly in them: the label makes them all the array of emulator.cpp.
 #define HYLAS_EMULATED_SHARED_MEMORY \
   extern thread_local __align__(128) unsigned char shared_memory[] __asm__("hylas_emulator_shared_memory");
-HYLAS_EMULATED_SHARED_MEMORY
-namespace {
-HYLAS_EMULATED_SHARED_MEMORY
-}
-namespace hylas::kernels::cuda {
-HYLAS_EMULATED_SHARED_MEMORY
-namespace {
-HYLAS_EMULATED_SHARED_MEMORY
-}
-}  // namespace hylas::kernels::cuda
+#define HYLAS_EMULATED_KERNELS_IN(space)   \
+  namespace space {                        \
+  HYLAS_EMULATED_SHARED_MEMORY namespace { \
+    HYLAS_EMULATED_SHARED_MEMORY           \
+  }                                        \
+  }
+HYLAS_EMULATED_KERNELS_IN(hylas)
+HYLAS_EMULATED_KERNELS_IN(hylas::kernels::cuda)
+HYLAS_EMULATED_KERNELS_IN(hylas::kernels::cuda::attention)
+HYLAS_EMULATED_KERNELS_IN(hylas::kernels::cuda::fused)
+HYLAS_EMULATED_KERNELS_IN(hylas::model)
+HYLAS_EMULATED_KERNELS_IN(hylas::model::cuda)
+HYLAS_EMULATED_KERNELS_IN(hylas::data)
+HYLAS_EMULATED_KERNELS_IN(hylas::test)
 
 extern constinit thread_local uint3 threadIdx;
 extern constinit thread_local uint3 blockIdx;
