@@ -1,0 +1,344 @@
+// CUDA: add_rmsnorm (kernels/add_rmsnorm.hpp). A group of neighbouring threads takes a row and keeps it in registers:
+// part of a warp or a warp for the usual d, a block for long rows. Every tensor is read or written once.
+//
+// Thread `lane` of a group of `lanes` holds the packets lane, lane + lanes, ... (V of them) of N elements. How a row is
+// split depends on d and dtype only, forward and backward alike, so h is made with the same bits by both.
+//
+// dweight: a block sums its chunk of rows in registers, the chunks (a function of rows and d) are added in order.
+#include "kernels/backends.hpp"
+#include "kernels/cuda/checks.hpp"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vector.cuh"
+
+namespace hylas::kernels::cuda {
+namespace {
+
+constexpr int kForwardThreads = 256, kBackwardThreads = 128;
+constexpr std::int64_t kMaxWidth = 8192;
+
+struct NormShape {
+  std::int64_t rows;  // of one trial
+  int d, lanes;
+  float eps;
+};
+
+struct NormStrides {  // from one trial to the next
+  std::int64_t x, branch, weight, h, inv_rms, dh, dx, partial;
+};
+
+__device__ __forceinline__ float row_sum(float x, int lanes, float* buffer) {
+  return lanes <= 32 ? group_sum(x, lanes) : block_sum(x, buffer);
+}
+
+// The most threads of a block: `usual` where a warp or less takes a row, what kMaxWidth needs where a block does.
+template <class T, int N, int V>
+constexpr int most_threads(int usual) {
+  return N == 1 ? 1024 : V < 4 ? usual : static_cast<int>(kMaxWidth) / (N * V);
+}
+
+// One row a group.
+template <class T, int N, int V>
+__global__ void __launch_bounds__(most_threads<T, N, V>(kForwardThreads))
+    add_rmsnorm_forward_kernel(T* x, const T* __restrict__ branch, const float* __restrict__ weight, T* __restrict__ h,
+                               float* __restrict__ inv_rms, NormShape shape, NormStrides strides) {
+  __shared__ float buffer[32];
+  const int lane = threadIdx.x % shape.lanes, groups = blockDim.x / shape.lanes;
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * groups + threadIdx.x / shape.lanes;
+  const bool valid = row < shape.rows;
+  const std::int64_t p = blockIdx.y, first = row * shape.d;
+  x += p * strides.x + first;
+  branch += p * strides.branch + first;
+  Packed<T, N> values[V], added[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int column = (k * shape.lanes + lane) * N;
+    const bool here = valid && column < shape.d;
+    values[k] = here ? load<T, N>(x + column) : zeros<T, N>();
+    if (strides.branch >= 0) added[k] = here ? load<T, N>(branch + column) : zeros<T, N>();
+  }
+  float sum = 0;
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int column = (k * shape.lanes + lane) * N;
+    float v[N];
+    unpack<T, N>(values[k], v);
+    if (strides.branch >= 0) {
+      float b[N];
+      unpack<T, N>(added[k], b);
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] += b[j];
+      values[k] = pack<T, N>(v);
+      if (valid && column < shape.d) store<T, N>(x + column, values[k]);
+      unpack<T, N>(values[k], v);  // the norm is of x as it is stored
+    }
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum += v[j] * v[j];
+  }
+  sum = row_sum(sum, shape.lanes, buffer);
+  const float inv = 1.0F / sqrtf(sum / static_cast<float>(shape.d) + shape.eps);
+  if (!valid) return;
+  if (lane == 0) inv_rms[p * strides.inv_rms + row] = inv;
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int column = (k * shape.lanes + lane) * N;
+    if (column >= shape.d) break;
+    float v[N], w[N];
+    unpack<T, N>(values[k], v);
+    load_floats<float, N>(weight + p * strides.weight + column, w);
+#pragma unroll
+    for (int j = 0; j < N; ++j) v[j] = w[j] * (v[j] * inv);
+    store<T, N>(h + p * strides.h + first + column, pack<T, N>(v));
+  }
+}
+
+// A block takes `chunk` rows; its groups take turns. partial [P, chunks, d] receives the block's part of dweight.
+template <class T, int N, int V>
+__global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
+    add_rmsnorm_backward_kernel(const T* __restrict__ dh, const T* __restrict__ x, const float* __restrict__ weight,
+                                const float* __restrict__ inv_rms, T* __restrict__ dx, T* __restrict__ h,
+                                float* __restrict__ partial, int chunk, NormShape shape, NormStrides strides) {
+  extern __shared__ __align__(128) unsigned char shared_memory[];
+  __shared__ float buffer[2][32];
+  const int lane = threadIdx.x % shape.lanes, groups = blockDim.x / shape.lanes;
+  const std::int64_t p = blockIdx.y;
+  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * chunk;
+  dh += p * strides.dh;
+  x += p * strides.x;
+  dx += p * strides.dx;
+  weight += p * strides.weight;
+  float w[V][N], dw[V][N];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int column = (k * shape.lanes + lane) * N;
+#pragma unroll
+    for (int j = 0; j < N; ++j) w[k][j] = dw[k][j] = 0;
+    if (column < shape.d) load_floats<float, N>(weight + column, w[k]);
+  }
+  for (int turn = 0; turn < chunk; turn += groups) {
+    const std::int64_t row = begin + turn + threadIdx.x / shape.lanes;
+    const bool valid = row < shape.rows;
+    const std::int64_t first = row * shape.d;
+    Packed<T, N> xs[V], dhs[V], dxs[V];
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      const int column = (k * shape.lanes + lane) * N;
+      const bool here = valid && column < shape.d;
+      xs[k] = here ? load<T, N>(x + first + column) : zeros<T, N>();
+      dhs[k] = here ? load<T, N>(dh + first + column) : zeros<T, N>();
+      dxs[k] = here ? load<T, N>(dx + first + column) : zeros<T, N>();
+    }
+    float squares = 0, products = 0;  // sums of x^2 and of dh x w
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      float v[N], g[N];
+      unpack<T, N>(xs[k], v);
+      unpack<T, N>(dhs[k], g);
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        squares += v[j] * v[j];
+        products += g[j] * v[j] * w[k][j];
+      }
+    }
+    float inv = 0;
+    if (strides.inv_rms >= 0) {
+      if (valid) inv = inv_rms[p * strides.inv_rms + row];
+    } else {
+      squares = row_sum(squares, shape.lanes, buffer[0]);
+      inv = 1.0F / sqrtf(squares / static_cast<float>(shape.d) + shape.eps);
+    }
+    products = row_sum(products, shape.lanes, buffer[1]);
+    const float mean = products * inv / static_cast<float>(shape.d);
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      const int column = (k * shape.lanes + lane) * N;
+      float v[N], g[N], out[N];
+      unpack<T, N>(xs[k], v);
+      unpack<T, N>(dhs[k], g);
+      unpack<T, N>(dxs[k], out);
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        v[j] *= inv;
+        dw[k][j] += g[j] * v[j];
+        out[j] += (g[j] * w[k][j] - v[j] * mean) * inv;
+        v[j] = w[k][j] * v[j];
+      }
+      if (valid && column < shape.d) {
+        store<T, N>(dx + first + column, pack<T, N>(out));
+        if (strides.h >= 0) store<T, N>(h + p * strides.h + first + column, pack<T, N>(v));
+      }
+    }
+    if (shape.lanes > 32) __syncthreads();  // frees the buffers
+  }
+  partial += p * strides.partial + static_cast<std::int64_t>(blockIdx.x) * shape.d;
+  if (groups == 1) {
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      const int column = (k * shape.lanes + lane) * N;
+      if (column < shape.d) store_floats<float, N>(partial + column, dw[k]);
+    }
+    return;
+  }
+  // The groups of a warp, then the warps in order.
+  float* parts = reinterpret_cast<float*>(shared_memory);  // [warps, d]
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int column = (k * shape.lanes + lane) * N;
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      for (int offset = shape.lanes; offset < 32; offset *= 2) {
+        dw[k][j] += __shfl_xor_sync(kAllLanes, dw[k][j], offset);
+      }
+    }
+    if (static_cast<int>(threadIdx.x) % 32 < shape.lanes && column < shape.d) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) parts[threadIdx.x / 32 * shape.d + column + j] = dw[k][j];
+    }
+  }
+  __syncthreads();
+  for (int column = threadIdx.x; column < shape.d; column += blockDim.x) {
+    float sum = 0;
+    for (int warp = 0; warp < static_cast<int>(blockDim.x) / 32; ++warp) sum += parts[warp * shape.d + column];
+    partial[column] = sum;
+  }
+}
+
+// dweight [P, d] += the sum of partial [P, chunks, d] over chunks: 32 slices of chunks side by side, each in order,
+// then the slices in order. A block of 32 columns x 32 slices.
+__global__ void __launch_bounds__(1024)
+    add_chunks_kernel(const float* __restrict__ partial, int chunks, int d, float* __restrict__ dweight,
+                      std::int64_t partial_stride, std::int64_t dweight_stride) {
+  __shared__ float slices[32][32];
+  const int column = blockIdx.x * 32 + threadIdx.x % 32, slice = threadIdx.x / 32;
+  const int length = (chunks + 31) / 32;
+  float sum = 0;
+  if (column < d) {
+    partial += blockIdx.y * partial_stride + column;
+    const int end = min(chunks, (slice + 1) * length);
+#pragma unroll 8
+    for (int c = slice * length; c < end; ++c) sum += partial[static_cast<std::int64_t>(c) * d];
+  }
+  slices[slice][threadIdx.x % 32] = sum;
+  __syncthreads();
+  if (slice > 0 || column >= d) return;
+  for (int s = 1; s < 32; ++s) sum += slices[s][threadIdx.x];
+  dweight[blockIdx.y * dweight_stride + column] += sum;
+}
+
+// How many packets a thread holds and how many threads a row takes.
+struct Split {
+  int packets, lanes;
+};
+Split split_of(std::int64_t d, int N) {
+  const auto count = static_cast<int>((d + N - 1) / N);
+  int packets = N == 1 ? 8 : count <= 32 ? 1 : count <= 64 ? 2 : 4;
+  const int threads = (count + packets - 1) / packets;
+  if (threads > 32) return {packets, (threads + 31) / 32 * 32};
+  int lanes = 1;
+  while (lanes < threads) lanes *= 2;
+  return {packets, lanes};
+}
+
+// Rows of a block's chunk: 16 a group, fewer where that leaves less than 256 chunks.
+std::int64_t chunk_of(std::int64_t rows, int groups) {
+  std::int64_t turns = 16;
+  while (turns > 1 && rows < 256 * turns * groups) turns /= 2;
+  return turns * groups;
+}
+
+// Calls f(T, N, V as constants) for the dtype, alignment and split at hand.
+template <class F>
+void by_layout(DType dtype, bool vector, std::int64_t d, F&& f) {
+  const auto packets = [&]<class T, int N>() {
+    const Split split = split_of(d, N);
+    if constexpr (N == 1) {
+      f.template operator()<T, N, 8>(split.lanes);
+    } else {
+      if (split.packets == 1) f.template operator()<T, N, 1>(split.lanes);
+      if (split.packets == 2) f.template operator()<T, N, 2>(split.lanes);
+      if (split.packets == 4) f.template operator()<T, N, 4>(split.lanes);
+    }
+  };
+  if (dtype == DType::f32) {
+    vector ? packets.template operator()<float, kLanes<float>>() : packets.template operator()<float, 1>();
+  } else {
+    vector ? packets.template operator()<bf16, kLanes<bf16>>() : packets.template operator()<bf16, 1>();
+  }
+}
+
+// -1: the tensor is absent.
+std::int64_t stride_or_absent(const Tensor& t) {
+  return t.defined() ? t.trial_stride() : -1;
+}
+
+void check_norm(const Checks& check, const Tensor& x, const Tensor& weight, const Tensor& inv_rms, bool needs_inv) {
+  check.floating("x", x);
+  check.require(x.dim(-1) >= 1 && x.dim(-1) <= kMaxWidth, "x should have rows of 1 to 8192 elements");
+  check.sized("weight", weight, DType::f32, x.trials(), x.dim(-1));
+  if (needs_inv || inv_rms.defined()) check.sized("inv_rms", inv_rms, DType::f32, x.trials(), x.trial_rows());
+}
+
+}  // namespace
+
+void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, const Tensor& weight, double eps,
+                         const Tensor& h, const Tensor& inv_rms) {
+  const Checks check("add_rmsnorm_forward");
+  check_norm(check, x, weight, inv_rms, true);
+  const std::int64_t d = x.dim(-1), rows = x.trial_rows(), trials = x.trials();
+  check.rows("h", h, x.dtype(), trials, rows, d);
+  if (branch.defined()) check.rows("branch", branch, x.dtype(), trials, rows, d);
+  const bool vector = d % (16 / size_of(x.dtype())) == 0 && aligned(x, 16) && aligned(branch, 16) &&
+                      aligned(weight, 16) && aligned(h, 16);
+  by_layout(x.dtype(), vector, d, [&]<class T, int N, int V>(int lanes) {
+    const int threads = lanes > 32 ? lanes : kForwardThreads;
+    const NormShape shape{rows, static_cast<int>(d), lanes, static_cast<float>(eps)};
+    NormStrides strides{};
+    strides.x = x.trial_stride();
+    strides.branch = stride_or_absent(branch);
+    strides.weight = weight.trial_stride();
+    strides.h = h.trial_stride();
+    strides.inv_rms = inv_rms.trial_stride();
+    launch(ctx, add_rmsnorm_forward_kernel<T, N, V>,
+           dim3(blocks_for(rows, threads / lanes), static_cast<unsigned>(trials)), dim3(static_cast<unsigned>(threads)),
+           0, data_of<T>(x), data_of<T>(branch), data_of<float>(weight), data_of<T>(h), data_of<float>(inv_rms), shape,
+           strides);
+  });
+}
+
+void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
+                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double eps) {
+  const Checks check("add_rmsnorm_backward");
+  check_norm(check, x, weight, inv_rms, false);
+  const std::int64_t d = x.dim(-1), rows = x.trial_rows(), trials = x.trials();
+  check.rows("dh", dh, x.dtype(), trials, rows, d).rows("dx", dx, x.dtype(), trials, rows, d);
+  check.sized("dweight", dweight, DType::f32, trials, d);
+  if (h.defined()) check.rows("h", h, x.dtype(), trials, rows, d);
+  const bool vector = d % (16 / size_of(x.dtype())) == 0 && aligned(x, 16) && aligned(dh, 16) && aligned(dx, 16) &&
+                      aligned(weight, 16) && aligned(h, 16);
+  by_layout(x.dtype(), vector, d, [&]<class T, int N, int V>(int lanes) {
+    const int threads = lanes > 32 ? lanes : kBackwardThreads;
+    const std::int64_t chunk = chunk_of(rows, threads / lanes), chunks = (rows + chunk - 1) / chunk;
+    const ArenaScope scope(ctx.arena);
+    const std::int64_t width = (d + 3) / 4 * 4;
+    const Tensor partial = ctx.arena.tensor(DType::f32, {trials, chunks, width});
+    const NormShape shape{rows, static_cast<int>(d), lanes, static_cast<float>(eps)};
+    NormStrides strides{};
+    strides.x = x.trial_stride();
+    strides.weight = weight.trial_stride();
+    strides.h = stride_or_absent(h);
+    strides.inv_rms = stride_or_absent(inv_rms);
+    strides.dh = dh.trial_stride();
+    strides.dx = dx.trial_stride();
+    strides.partial = partial.trial_stride();
+    const std::size_t shared = lanes > 32 ? 0 : static_cast<std::size_t>(threads / 32 * d) * sizeof(float);
+    launch(ctx, add_rmsnorm_backward_kernel<T, N, V>,
+           dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(trials)), dim3(static_cast<unsigned>(threads)),
+           shared, data_of<T>(dh), data_of<T>(x), data_of<float>(weight), data_of<float>(inv_rms), data_of<T>(dx),
+           data_of<T>(h), data_of<float>(partial), static_cast<int>(chunk), shape, strides);
+    launch(ctx, add_chunks_kernel, dim3(blocks_for(d, 32), static_cast<unsigned>(trials)), dim3(1024), 0,
+           data_of<float>(partial), static_cast<int>(chunks), static_cast<int>(d), data_of<float>(dweight),
+           partial.trial_stride(), dweight.trial_stride());
+  });
+}
+
+}  // namespace hylas::kernels::cuda

@@ -1,0 +1,164 @@
+// Packed: N neighbouring elements of f32 or bf16 as they lie in memory, moved with one load or store (16 bytes: 4 f32
+// or 8 bf16), and their conversion to and from floats. N = 1 is the path of odd sizes.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/mma.cuh"
+
+namespace hylas::kernels::cuda {
+
+using bf16 = __nv_bfloat16;
+
+// Elements in 16 bytes.
+template <class T>
+inline constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
+
+template <int bytes>
+struct alignas(bytes < 16 ? bytes : 16) Words {
+  std::uint32_t word[bytes / 4];
+};
+template <>
+struct Words<2> {
+  std::uint16_t half;
+};
+// On its own so that 16 bytes are one instruction.
+template <>
+struct alignas(16) Words<16> {
+  uint4 quad;
+};
+
+template <class T, int N>
+using Packed = Words<static_cast<int>(sizeof(T)) * N>;
+
+template <class T, int N>
+__device__ __forceinline__ Packed<T, N> load(const T* p) {
+  return *reinterpret_cast<const Packed<T, N>*>(p);
+}
+template <class T, int N>
+__device__ __forceinline__ void store(T* p, const Packed<T, N>& packed) {
+  *reinterpret_cast<Packed<T, N>*>(p) = packed;
+}
+
+// All bits zero: zeros of either type.
+template <class T, int N>
+__device__ __forceinline__ Packed<T, N> zeros() {
+  Packed<T, N> packed;
+  if constexpr (sizeof(packed) == 2) {
+    packed.half = 0;
+  } else if constexpr (sizeof(packed) == 16) {
+    packed.quad = make_uint4(0, 0, 0, 0);
+  } else {
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(packed)) / 4; ++i) packed.word[i] = 0;
+  }
+  return packed;
+}
+
+// Word i of a packet of at least four bytes.
+template <int bytes>
+__device__ __forceinline__ std::uint32_t word_of(const Words<bytes>& packed, int i) {
+  if constexpr (bytes == 16) {
+    return i == 0 ? packed.quad.x : i == 1 ? packed.quad.y : i == 2 ? packed.quad.z : packed.quad.w;
+  } else {
+    return packed.word[i];
+  }
+}
+template <int bytes>
+__device__ __forceinline__ void set_word(Words<bytes>& packed, int i, std::uint32_t w) {
+  if constexpr (bytes == 16) {
+    (i == 0 ? packed.quad.x : i == 1 ? packed.quad.y : i == 2 ? packed.quad.z : packed.quad.w) = w;
+  } else {
+    packed.word[i] = w;
+  }
+}
+
+template <class T, int N>
+__device__ __forceinline__ void unpack(const Packed<T, N>& packed, float (&x)[N]) {
+  if constexpr (sizeof(T) == 4) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = __uint_as_float(word_of(packed, i));
+  } else if constexpr (N == 1) {
+    x[0] = __uint_as_float(static_cast<std::uint32_t>(packed.half) << 16);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) {
+      const std::uint32_t w = word_of(packed, i);
+      x[2 * i] = __uint_as_float(w << 16);
+      x[2 * i + 1] = __uint_as_float(w & 0xffff0000U);
+    }
+  }
+}
+template <class T, int N>
+__device__ __forceinline__ Packed<T, N> pack(const float (&x)[N]) {  // bf16: to nearest even
+  Packed<T, N> packed;
+  if constexpr (sizeof(T) == 4) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) set_word(packed, i, __float_as_uint(x[i]));
+  } else if constexpr (N == 1) {
+    packed.half = static_cast<std::uint16_t>(pack_bf16(x[0], 0) & 0xffffU);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) set_word(packed, i, pack_bf16(x[2 * i], x[2 * i + 1]));
+  }
+  return packed;
+}
+
+// N floats from memory, in pieces of at most 16 bytes (N = 8 of f32 are two).
+template <class T, int N>
+__device__ __forceinline__ void load_floats(const T* p, float (&x)[N]) {
+  constexpr int piece = N * static_cast<int>(sizeof(T)) > 16 ? kLanes<T> : N;
+#pragma unroll
+  for (int i = 0; i < N / piece; ++i) {
+    float part[piece];
+    unpack<T, piece>(load<T, piece>(p + i * piece), part);
+#pragma unroll
+    for (int j = 0; j < piece; ++j) x[i * piece + j] = part[j];
+  }
+}
+template <class T, int N>
+__device__ __forceinline__ void store_floats(T* p, const float (&x)[N]) {
+  constexpr int piece = N * static_cast<int>(sizeof(T)) > 16 ? kLanes<T> : N;
+#pragma unroll
+  for (int i = 0; i < N / piece; ++i) {
+    float part[piece];
+#pragma unroll
+    for (int j = 0; j < piece; ++j) part[j] = x[i * piece + j];
+    store<T, piece>(p + i * piece, pack<T, piece>(part));
+  }
+}
+
+// 2^x in one instruction: relative error 2^-22, results below 2^-126 are 0.
+__device__ __forceinline__ float exp2_approximate(float x) {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+inline constexpr float kLog2E = 1.4426950408889634F;
+
+// e^(x - shift); for bf16 results in two instructions, with a relative error of 2^-22 plus 2^-24 of the exponents.
+template <class T>
+__device__ __forceinline__ float exponential(float x, float shift = 0) {
+  if constexpr (sizeof(T) == 4) {
+    return expf(x - shift);
+  } else {
+    return exp2_approximate(x * kLog2E - shift * kLog2E);
+  }
+}
+// 1 / x; for bf16 results without the last bit.
+template <class T>
+__device__ __forceinline__ float reciprocal(float x) {
+  if constexpr (sizeof(T) == 4) {
+    return 1.0F / x;
+  } else {
+    return __fdividef(1.0F, x);
+  }
+}
+
+}  // namespace hylas::kernels::cuda
