@@ -1,9 +1,8 @@
 // The emulator's scheduler: fibers, barriers, warp collectives, delayed copies. See emulator.hpp.
 #include "tests/emulator/emulator.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -46,19 +45,33 @@ struct Copy {
 struct Thread {
   FiberContext context;
   uint3 index{};
+  unsigned number = 0;  // in the block
   State state = State::done;
-  WarpCall* call = nullptr;  // while in_warp
-  Vote vote = Vote::none;    // while in_block
+  Vote vote = Vote::none;  // while in_block
   bool predicate = false;
   int barrier = 0, barrier_threads = 0;  // while in_named
   const char* waits_for = "";
+  std::uint32_t mask = 0;  // while in_warp
   Where where;
   std::vector<Copy> copies;    // not yet carried out, oldest first
   std::int64_t committed = 0;  // groups
 };
 
+// A collective that some lanes have arrived at.
+struct Group {
+  WarpCall::Finish finish = nullptr;
+  std::uint32_t mask = 0, arrived = 0;
+  WarpCall* calls[warp_size] = {};
+};
+
+struct Warp {
+  std::uint32_t existing = 0, ready = 0, done = 0;  // lanes
+  std::vector<Group> open;
+};
+
 struct Machine {
   std::vector<std::unique_ptr<Thread>> threads;
+  std::vector<Warp> warps;
   FiberStacks stacks;
   FiberContext host;
   Thread* current = nullptr;
@@ -68,11 +81,23 @@ struct Machine {
   std::string failure;
   const std::function<void()>* kernel = nullptr;
   std::mt19937_64 random;
+
+  Warp& warp_of(const Thread& t) { return warps[t.number / warp_size]; }
+  void make_ready(Thread& t) {
+    t.state = State::ready;
+    warp_of(t).ready |= 1U << t.number % warp_size;
+  }
 };
 
+constinit thread_local Machine* this_machine = nullptr;
+
 Machine& machine() {
-  static thread_local std::unique_ptr<Machine> instance = std::make_unique<Machine>();
-  return *instance;
+  static thread_local std::unique_ptr<Machine> instance;
+  if (this_machine == nullptr) {
+    instance = std::make_unique<Machine>();
+    this_machine = instance.get();
+  }
+  return *this_machine;
 }
 
 Order order_of_environment() {
@@ -85,10 +110,6 @@ Order order_of_environment() {
 Order& current_order() {
   static Order instance = order_of_environment();
   return instance;
-}
-
-unsigned index_of(const Thread& t) {
-  return t.index.x + blockDim.x * (t.index.y + blockDim.y * t.index.z);
 }
 
 std::string name_of(const uint3& i) {
@@ -113,12 +134,14 @@ void thread_main() {
   (*m.kernel)();
   Thread& self = *m.current;
   self.state = State::done;
+  m.warp_of(self).done |= 1U << self.number % warp_size;
   ++m.finished;
   switch_fiber(self.context, m.host);
 }
 
 void run(Machine& m, Thread& t) {
   m.current = &t;
+  m.warp_of(t).ready &= ~(1U << t.number % warp_size);
   threadIdx = t.index;
   switch_fiber(m.host, t.context);
   m.current = nullptr;
@@ -138,7 +161,7 @@ std::string deadlock(Machine& m) {
     std::string place = std::string(t.waits_for) + " at " + text_of(t.where);
     if (t.state == State::in_warp) {
       char mask[32];
-      std::snprintf(mask, sizeof mask, " (mask %08x)", t.call->mask);
+      std::snprintf(mask, sizeof mask, " (mask %08x)", t.mask);
       place += mask;
     }
     const auto known = std::find_if(places.begin(), places.end(), [&](const auto& p) { return p.first == place; });
@@ -161,7 +184,7 @@ void arrange(std::vector<unsigned>& v, std::mt19937_64& random) {
   if (current_order().kind == Order::Kind::shuffled) std::shuffle(v.begin(), v.end(), random);
 }
 
-void run_block(Machine& m) {
+void prepare_block(Machine& m) {
   m.arrived = m.finished = 0;
   unsigned i = 0;
   for (unsigned z = 0; z < blockDim.z; ++z) {
@@ -169,6 +192,7 @@ void run_block(Machine& m) {
       for (unsigned x = 0; x < blockDim.x; ++x, ++i) {
         Thread& t = *m.threads[i];
         t.index = uint3{x, y, z};
+        t.number = i;
         t.state = State::ready;
         t.copies.clear();
         t.committed = 0;
@@ -176,34 +200,42 @@ void run_block(Machine& m) {
       }
     }
   }
-  const bool shuffled = current_order().kind == Order::Kind::shuffled;
-  std::vector<unsigned> warps((m.count + warp_size - 1) / warp_size);
-  std::vector<unsigned> lanes(warp_size);
-  arrange(lanes, m.random);
+  m.warps.resize((m.count + warp_size - 1) / warp_size);
+  for (unsigned w = 0; w < m.warps.size(); ++w) {
+    const unsigned lanes = std::min(warp_size, m.count - w * warp_size);
+    const std::uint32_t all = lanes == warp_size ? 0xffffffffU : (1U << lanes) - 1;
+    m.warps[w].existing = m.warps[w].ready = all;
+    m.warps[w].done = 0;
+    m.warps[w].open.clear();
+  }
+}
+
+void run_block(Machine& m) {
+  prepare_block(m);
+  const Order::Kind kind = current_order().kind;
+  const bool shuffled = kind == Order::Kind::shuffled;
+  std::vector<unsigned> warps(m.warps.size());
   arrange(warps, m.random);
   while (m.finished < m.count) {
     bool moved = false;
     if (shuffled) arrange(warps, m.random);
     for (const unsigned w : warps) {
+      Warp& warp = m.warps[w];
       // Each warp goes as far as it can, so that warps are as far apart as barriers allow; shuffled, by chance less
       // far.
-      for (bool moved_warp = true; moved_warp;) {
-        moved_warp = false;
-        if (shuffled) arrange(lanes, m.random);
-        for (const unsigned l : lanes) {
-          const unsigned thread = w * warp_size + l;
-          if (thread >= m.count || m.threads[thread]->state != State::ready) continue;
-          run(m, *m.threads[thread]);
-          moved = moved_warp = true;
+      while (warp.ready != 0) {
+        auto lane = static_cast<unsigned>(std::countr_zero(warp.ready));
+        if (kind == Order::Kind::descending) lane = 31 - static_cast<unsigned>(std::countl_zero(warp.ready));
+        if (shuffled) {
+          lane = static_cast<unsigned>(m.random() % warp_size);
+          while ((warp.ready >> lane & 1) == 0) lane = (lane + 1) % warp_size;
         }
-        if (shuffled && m.random() % 4 == 0) break;
+        run(m, *m.threads[w * warp_size + lane]);
+        moved = true;
+        if (shuffled && m.random() % 64 == 0) break;
       }
     }
-    if (!moved) {
-      bool ready = false;
-      for (unsigned t = 0; t < m.count; ++t) ready = ready || m.threads[t]->state == State::ready;
-      if (!ready && m.finished < m.count) throw std::runtime_error(deadlock(m));
-    }
+    if (!moved) throw std::runtime_error(deadlock(m));
   }
 }
 
@@ -259,35 +291,32 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
 void meet_warp(WarpCall& call) {
   Machine& m = machine();
   Thread& self = *m.current;
-  const unsigned me = index_of(self);
-  const unsigned first = me / warp_size * warp_size;
-  const unsigned existing = std::min(warp_size, m.count - first);
-  const std::uint32_t mask = existing == warp_size ? call.mask : call.mask & ((1U << existing) - 1);
-  if ((mask >> (me - first) & 1) == 0) fail(std::string(call.name) + ": the calling lane is not in the mask");
-  self.call = &call;
-  WarpCall* calls[warp_size] = {};
-  bool complete = true;
-  for (unsigned l = 0; l < existing; ++l) {
-    if ((mask >> l & 1) == 0) continue;
-    const Thread& t = *m.threads[first + l];
-    if (t.state == State::done) {
-      fail(std::string(call.name) + " at " + text_of(call.where) + ": lane " + std::to_string(l) +
-           " of the mask has returned");
-    }
-    if (&t != &self && (t.state != State::in_warp || t.call->mask != call.mask || t.call->finish != call.finish)) {
-      complete = false;
-      break;
-    }
-    calls[l] = t.call;
+  Warp& warp = m.warp_of(self);
+  const unsigned me = self.number % warp_size;
+  const std::uint32_t mask = call.mask & warp.existing;
+  if ((mask >> me & 1) == 0) fail(std::string(call.name) + ": the calling lane is not in the mask");
+  if ((mask & warp.done) != 0) {
+    fail(std::string(call.name) + " at " + text_of(call.where) + ": lane " +
+         std::to_string(std::countr_zero(mask & warp.done)) + " of the mask has returned");
   }
-  if (!complete) {
+  const auto found = std::find_if(warp.open.begin(), warp.open.end(), [&](const Group& g) {
+    return g.finish == call.finish && g.mask == mask && (g.arrived >> me & 1) == 0;
+  });
+  Group& group = found != warp.open.end() ? *found : warp.open.emplace_back(Group{call.finish, mask, 0, {}});
+  group.arrived |= 1U << me;
+  group.calls[me] = &call;
+  if (group.arrived != mask) {
+    self.mask = mask;
     wait(State::in_warp, call.name, call.where);
     return;
   }
-  call.finish(calls, mask);
-  for (unsigned l = 0; l < existing; ++l) {
-    if ((mask >> l & 1) != 0) m.threads[first + l]->state = State::ready;
+  call.finish(group.calls, mask);
+  warp.open.erase(warp.open.begin() + (&group - warp.open.data()));
+  const std::uint32_t others = mask & ~(1U << me);
+  for (std::uint32_t rest = others; rest != 0; rest &= rest - 1) {
+    m.threads[self.number - me + static_cast<unsigned>(std::countr_zero(rest))]->state = State::ready;
   }
+  warp.ready |= others;
 }
 
 int meet_block(Vote vote, bool predicate, const char* name, const Where& where) {
@@ -308,7 +337,7 @@ int meet_block(Vote vote, bool predicate, const char* name, const Where& where) 
            " waits, at " + text_of(t.where));
     }
     sum += t.predicate ? 1 : 0;
-    t.state = State::ready;
+    if (&t != &self) m.make_ready(t);
   }
   m.arrived = 0;
   const int all = static_cast<int>(m.count);
@@ -337,22 +366,18 @@ void meet_named(int barrier, int threads, const Where& where) {
   }
   for (unsigned i = 0; i < m.count; ++i) {
     Thread& t = *m.threads[i];
-    if (t.state == State::in_named && t.barrier == barrier) t.state = State::ready;
+    if (t.state == State::in_named && t.barrier == barrier) m.make_ready(t);
   }
 }
 
 unsigned lane() {
-  return index_of(*machine().current) % warp_size;
+  return machine().current->number % warp_size;
 }
 
 std::uint32_t living_lanes() {
   Machine& m = machine();
-  const unsigned first = index_of(*m.current) / warp_size * warp_size;
-  std::uint32_t mask = 0;
-  for (unsigned l = 0; l < warp_size && first + l < m.count; ++l) {
-    if (m.threads[first + l]->state != State::done) mask |= 1U << l;
-  }
-  return mask;
+  const Warp& warp = m.warp_of(*m.current);
+  return warp.existing & ~warp.done;
 }
 
 void copy_issue(void* shared, const void* global, unsigned bytes, unsigned filled, const Where& where) {
