@@ -78,6 +78,7 @@ struct Machine {
   unsigned count = 0;  // threads of a block
   unsigned arrived = 0, finished = 0;
   int vote_result = 0;
+  Order::Kind kind = Order::Kind::ascending;
   std::string failure;
   const std::function<void()>* kernel = nullptr;
   std::mt19937_64 random;
@@ -91,13 +92,15 @@ struct Machine {
 
 constinit thread_local Machine* this_machine = nullptr;
 
-Machine& machine() {
+Machine& make_machine() {
   static thread_local std::unique_ptr<Machine> instance;
-  if (this_machine == nullptr) {
-    instance = std::make_unique<Machine>();
-    this_machine = instance.get();
-  }
+  instance = std::make_unique<Machine>();
+  this_machine = instance.get();
   return *this_machine;
+}
+
+inline Machine& machine() {
+  return this_machine != nullptr ? *this_machine : make_machine();
 }
 
 Order order_of_environment() {
@@ -120,13 +123,36 @@ std::string text_of(const Where& where) {
   return std::string(where.file_name()) + ":" + std::to_string(where.line());
 }
 
+// The next thread of a warp to run, taken from those that are ready; nullptr where none is, or by chance.
+Thread* next_of(Machine& m, Warp& warp) {
+  if (warp.ready == 0) return nullptr;
+  auto lane = static_cast<unsigned>(std::countr_zero(warp.ready));
+  if (m.kind == Order::Kind::descending) lane = 31 - static_cast<unsigned>(std::countl_zero(warp.ready));
+  if (m.kind == Order::Kind::shuffled) {
+    const std::uint64_t chance = m.random();
+    if (chance % 64 == 0) return nullptr;
+    lane = static_cast<unsigned>(chance >> 6) % warp_size;
+    while ((warp.ready >> lane & 1) == 0) lane = (lane + 1) % warp_size;
+  }
+  warp.ready &= ~(1U << lane);
+  return m.threads[static_cast<std::size_t>(&warp - m.warps.data()) * warp_size + lane].get();
+}
+
 void wait(State state, const char* name, const Where& where) {
   Machine& m = machine();
   Thread& self = *m.current;
   self.state = state;
   self.waits_for = name;
   self.where = where;
-  switch_fiber(self.context, m.host);
+  // On with another thread of the warp at once, or back to run_block.
+  Thread* next = next_of(m, m.warp_of(self));
+  if (next == nullptr) {
+    switch_fiber(self.context, m.host);
+  } else {
+    m.current = next;
+    threadIdx = next->index;
+    switch_fiber(self.context, next->context);
+  }
 }
 
 void thread_main() {
@@ -139,14 +165,15 @@ void thread_main() {
   switch_fiber(self.context, m.host);
 }
 
+// Runs `t`, and after it others of its warp, until one returns or none is ready.
 void run(Machine& m, Thread& t) {
   m.current = &t;
-  m.warp_of(t).ready &= ~(1U << t.number % warp_size);
   threadIdx = t.index;
   switch_fiber(m.host, t.context);
+  const Thread& last = *m.current;
   m.current = nullptr;
   if (!m.failure.empty()) {
-    throw std::runtime_error("emulator: block " + name_of(blockIdx) + ", thread " + name_of(t.index) + ": " +
+    throw std::runtime_error("emulator: block " + name_of(blockIdx) + ", thread " + name_of(last.index) + ": " +
                              m.failure);
   }
 }
@@ -212,8 +239,7 @@ void prepare_block(Machine& m) {
 
 void run_block(Machine& m) {
   prepare_block(m);
-  const Order::Kind kind = current_order().kind;
-  const bool shuffled = kind == Order::Kind::shuffled;
+  const bool shuffled = m.kind == Order::Kind::shuffled;
   std::vector<unsigned> warps(m.warps.size());
   arrange(warps, m.random);
   while (m.finished < m.count) {
@@ -223,19 +249,13 @@ void run_block(Machine& m) {
       Warp& warp = m.warps[w];
       // Each warp goes as far as it can, so that warps are as far apart as barriers allow; shuffled, by chance less
       // far.
-      while (warp.ready != 0) {
-        auto lane = static_cast<unsigned>(std::countr_zero(warp.ready));
-        if (kind == Order::Kind::descending) lane = 31 - static_cast<unsigned>(std::countl_zero(warp.ready));
-        if (shuffled) {
-          lane = static_cast<unsigned>(m.random() % warp_size);
-          while ((warp.ready >> lane & 1) == 0) lane = (lane + 1) % warp_size;
-        }
-        run(m, *m.threads[w * warp_size + lane]);
+      while (Thread* t = next_of(m, warp)) {
+        run(m, *t);
         moved = true;
-        if (shuffled && m.random() % 64 == 0) break;
       }
     }
-    if (!moved) throw std::runtime_error(deadlock(m));
+    const auto is_ready = [](const Warp& w) { return w.ready != 0; };
+    if (!moved && std::none_of(m.warps.begin(), m.warps.end(), is_ready)) throw std::runtime_error(deadlock(m));
   }
 }
 
@@ -254,6 +274,7 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
   m.count = block.x * block.y * block.z;
   m.failure.clear();
   m.kernel = &kernel;
+  m.kind = current_order().kind;
   m.random.seed(current_order().seed);
   while (m.threads.size() < m.count) m.threads.push_back(std::make_unique<Thread>());
   m.stacks.reserve(m.count);

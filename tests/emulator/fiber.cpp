@@ -21,11 +21,17 @@ constexpr std::size_t stack_bytes = std::size_t{128} << 10;
 #endif
 constexpr std::size_t fence_bytes = 4096;
 constexpr std::size_t slot_bytes = stack_bytes + fence_bytes;
+
+// Stacks that all began at the same place in a page would share the same few lines of the cache.
+std::size_t stagger(std::size_t i) {
+  return i % 64 * 320;
+}
 }  // namespace
 
 #if defined(__x86_64__)
 
-// The callee-saved registers of the System V ABI go to the old stack, then come from the new one.
+// The callee-saved registers of the System V ABI go to the old stack, then come from the new one. A jump, not a return:
+// returns are predicted to go back to where the call came from.
 extern "C" void hylas_emulator_switch(void** from, void* to);
 __asm__(
     ".text\n"
@@ -37,7 +43,7 @@ __asm__(
     "  movq %rsp, (%rdi)\n"
     "  movq %rsi, %rsp\n"
     "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
-    "  ret\n"
+    "  popq %rcx\n  jmp *%rcx\n"
     ".size hylas_emulator_switch, .-hylas_emulator_switch\n");
 
 void switch_fiber(FiberContext& from, FiberContext& to) {
@@ -45,9 +51,9 @@ void switch_fiber(FiberContext& from, FiberContext& to) {
 }
 
 void FiberStacks::prepare(std::size_t i, FiberContext& context, void (*entry)()) {
-  char* top = memory_ + (i + 1) * slot_bytes;
+  char* top = memory_ + (i + 1) * slot_bytes - stagger(i);
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(top - stack_bytes, stack_bytes);
+  __asan_unpoison_memory_region(memory_ + i * slot_bytes + fence_bytes, stack_bytes);
 #endif
   // Six registers, the address to start at, and the (absent) return address of entry.
   auto** slots = reinterpret_cast<void**>(top) - 8;
@@ -65,7 +71,7 @@ void switch_fiber(FiberContext& from, FiberContext& to) {
 void FiberStacks::prepare(std::size_t i, FiberContext& context, void (*entry)()) {
   getcontext(&context.context);
   context.context.uc_stack.ss_sp = memory_ + i * slot_bytes + fence_bytes;
-  context.context.uc_stack.ss_size = stack_bytes;
+  context.context.uc_stack.ss_size = stack_bytes - stagger(i);
   context.context.uc_link = nullptr;
   makecontext(&context.context, entry, 0);
 }
