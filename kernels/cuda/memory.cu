@@ -10,24 +10,23 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kRepeat = 4;
 
-// n units a trial; strides in units. A null `from` means zeros.
-template <class Unit>
-__global__ void __launch_bounds__(kThreads)
-    copy_kernel(const Unit* __restrict__ from, Unit* __restrict__ to, std::int64_t n, std::int64_t from_stride,
-                std::int64_t to_stride) {
+// n packets of N elements a trial; strides in elements. A null `from` means zeros.
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads) copy_kernel(const T* __restrict__ from, T* __restrict__ to, std::int64_t n,
+                                                        std::int64_t from_stride, std::int64_t to_stride) {
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * (kThreads * kRepeat) + threadIdx.x;
   to += blockIdx.y * to_stride;
-  Unit values[kRepeat] = {};
+  Packed<T, N> values[kRepeat] = {};
   if (from != nullptr) {
     from += blockIdx.y * from_stride;
 #pragma unroll
     for (int k = 0; k < kRepeat; ++k) {
-      if (first + k * kThreads < n) values[k] = from[first + k * kThreads];
+      if (first + k * kThreads < n) values[k] = load<T, N>(from + (first + k * kThreads) * N);
     }
   }
 #pragma unroll
   for (int k = 0; k < kRepeat; ++k) {
-    if (first + k * kThreads < n) to[first + k * kThreads] = values[k];
+    if (first + k * kThreads < n) store<T, N>(to + (first + k * kThreads) * N, values[k]);
   }
 }
 
@@ -45,17 +44,16 @@ __global__ void __launch_bounds__(kThreads)
 void move(Context& ctx, const Tensor& from, const Tensor& to) {
   const std::int64_t bytes = to.trial_size() * size_of(to.dtype());
   if (bytes == 0) return;
-  const auto in_units = [&](auto zero) {
-    using Unit = decltype(zero);
-    const auto unit = static_cast<std::int64_t>(sizeof(Unit));
+  const auto in_units = [&]<class T, int N>() {
+    const auto element = static_cast<std::int64_t>(sizeof(T)), unit = element * N;
     if (bytes % unit != 0 || !aligned(from, unit) || !aligned(to, unit)) return false;
-    const auto units = [&](const Tensor& t) { return t.trial_stride() * size_of(t.dtype()) / unit; };
-    launch(ctx, copy_kernel<Unit>,
+    const auto stride = [&](const Tensor& t) { return t.trial_stride() * size_of(t.dtype()) / element; };
+    launch(ctx, copy_kernel<T, N>,
            dim3(blocks_for(bytes / unit, kThreads * kRepeat), static_cast<unsigned>(to.trials())), dim3(kThreads), 0,
-           data_of<Unit>(from), data_of<Unit>(to), bytes / unit, units(from), units(to));
+           data_of<T>(from), data_of<T>(to), bytes / unit, stride(from), stride(to));
     return true;
   };
-  (void)(in_units(uint4{}) || in_units(std::uint32_t{}) || in_units(std::uint16_t{}));
+  (void)(in_units.operator()<float, 4>() || in_units.operator()<float, 1>() || in_units.operator()<bf16, 1>());
 }
 
 }  // namespace

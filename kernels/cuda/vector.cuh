@@ -17,17 +17,22 @@ template <class T>
 inline constexpr int kLanes = 16 / static_cast<int>(sizeof(T));
 
 template <int bytes>
-struct alignas(bytes < 16 ? bytes : 16) Words {
-  std::uint32_t word[bytes / 4];
-};
+struct Words;
 template <>
 struct Words<2> {
-  std::uint16_t half;
+  std::uint16_t raw;
 };
-// On its own so that 16 bytes are one instruction.
 template <>
-struct alignas(16) Words<16> {
-  uint4 quad;
+struct Words<4> {
+  std::uint32_t raw;
+};
+template <>
+struct Words<8> {
+  uint2 raw;
+};
+template <>
+struct Words<16> {
+  uint4 raw;
 };
 
 template <class T, int N>
@@ -35,43 +40,52 @@ using Packed = Words<static_cast<int>(sizeof(T)) * N>;
 
 template <class T, int N>
 __device__ __forceinline__ Packed<T, N> load(const T* p) {
-  return *reinterpret_cast<const Packed<T, N>*>(p);
+  return {*reinterpret_cast<const decltype(Packed<T, N>::raw)*>(p)};
 }
+// To global memory. Spelled out where it is 16 or 8 bytes: left to itself the compiler splits many of these stores.
 template <class T, int N>
 __device__ __forceinline__ void store(T* p, const Packed<T, N>& packed) {
-  *reinterpret_cast<Packed<T, N>*>(p) = packed;
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(packed) == 16) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "r"(packed.raw.x),
+                 "r"(packed.raw.y), "r"(packed.raw.z), "r"(packed.raw.w)
+                 : "memory");
+    return;
+  } else if constexpr (sizeof(packed) == 8) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(p)), "r"(packed.raw.x),
+                 "r"(packed.raw.y)
+                 : "memory");
+    return;
+  }
+#endif
+  *reinterpret_cast<decltype(Packed<T, N>::raw)*>(p) = packed.raw;
 }
 
 // All bits zero: zeros of either type.
 template <class T, int N>
 __device__ __forceinline__ Packed<T, N> zeros() {
-  Packed<T, N> packed;
-  if constexpr (sizeof(packed) == 2) {
-    packed.half = 0;
-  } else if constexpr (sizeof(packed) == 16) {
-    packed.quad = make_uint4(0, 0, 0, 0);
-  } else {
-#pragma unroll
-    for (int i = 0; i < static_cast<int>(sizeof(packed)) / 4; ++i) packed.word[i] = 0;
-  }
-  return packed;
+  return {};
 }
 
 // Word i of a packet of at least four bytes.
 template <int bytes>
 __device__ __forceinline__ std::uint32_t word_of(const Words<bytes>& packed, int i) {
   if constexpr (bytes == 16) {
-    return i == 0 ? packed.quad.x : i == 1 ? packed.quad.y : i == 2 ? packed.quad.z : packed.quad.w;
+    return i == 0 ? packed.raw.x : i == 1 ? packed.raw.y : i == 2 ? packed.raw.z : packed.raw.w;
+  } else if constexpr (bytes == 8) {
+    return i == 0 ? packed.raw.x : packed.raw.y;
   } else {
-    return packed.word[i];
+    return packed.raw;
   }
 }
 template <int bytes>
 __device__ __forceinline__ void set_word(Words<bytes>& packed, int i, std::uint32_t w) {
   if constexpr (bytes == 16) {
-    (i == 0 ? packed.quad.x : i == 1 ? packed.quad.y : i == 2 ? packed.quad.z : packed.quad.w) = w;
+    (i == 0 ? packed.raw.x : i == 1 ? packed.raw.y : i == 2 ? packed.raw.z : packed.raw.w) = w;
+  } else if constexpr (bytes == 8) {
+    (i == 0 ? packed.raw.x : packed.raw.y) = w;
   } else {
-    packed.word[i] = w;
+    packed.raw = w;
   }
 }
 
@@ -81,7 +95,7 @@ __device__ __forceinline__ void unpack(const Packed<T, N>& packed, float (&x)[N]
 #pragma unroll
     for (int i = 0; i < N; ++i) x[i] = __uint_as_float(word_of(packed, i));
   } else if constexpr (N == 1) {
-    x[0] = __uint_as_float(static_cast<std::uint32_t>(packed.half) << 16);
+    x[0] = __uint_as_float(static_cast<std::uint32_t>(packed.raw) << 16);
   } else {
 #pragma unroll
     for (int i = 0; i < N / 2; ++i) {
@@ -93,12 +107,12 @@ __device__ __forceinline__ void unpack(const Packed<T, N>& packed, float (&x)[N]
 }
 template <class T, int N>
 __device__ __forceinline__ Packed<T, N> pack(const float (&x)[N]) {  // bf16: to nearest even
-  Packed<T, N> packed;
+  Packed<T, N> packed{};
   if constexpr (sizeof(T) == 4) {
 #pragma unroll
     for (int i = 0; i < N; ++i) set_word(packed, i, __float_as_uint(x[i]));
   } else if constexpr (N == 1) {
-    packed.half = static_cast<std::uint16_t>(pack_bf16(x[0], 0) & 0xffffU);
+    packed.raw = static_cast<std::uint16_t>(pack_bf16(x[0], 0) & 0xffffU);
   } else {
 #pragma unroll
     for (int i = 0; i < N / 2; ++i) set_word(packed, i, pack_bf16(x[2 * i], x[2 * i + 1]));
