@@ -8,7 +8,9 @@
 //   update:    g = clip_scale * grad;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 //              p -= lr * ( mhat / (sqrt(vhat) + eps) + weight_decay * p [matrices only] ),  hats are bias-corrected
 //
-// clip_scale = min(1, max_norm / norm), computed by the caller. Source: arXiv 1711.05101, PyTorch's torch.optim.AdamW.
+// copy [P, N] bf16 (absent on the CPU) receives the new params, rounded; apply [P] i32, where given, is 0 for trials
+// that are left entirely unchanged. clip_scale = min(1, max_norm / norm), computed by the caller. Source: arXiv
+// 1711.05101, PyTorch's torch.optim.AdamW.
 #pragma once
 
 #include "kernels/context.hpp"
@@ -29,7 +31,7 @@ struct AdamWData {  // per trial, on the device
 
 void grad_norm(Context& ctx, const Tensor& grads, const Tensor& norm);
 void adamw_update(Context& ctx, const AdamW& options, const AdamWData& data, const Tensor& params, const Tensor& grads,
-                  const Tensor& m, const Tensor& v);
+                  const Tensor& m, const Tensor& v, const Tensor& copy = {}, const Tensor& apply = {});
 // sum [P, N] += part [P, N]: the ordered sum of the gradients of batch chunks.
 void add_into(Context& ctx, const Tensor& part, const Tensor& sum);
 

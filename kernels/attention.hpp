@@ -6,7 +6,9 @@
 //   sink_on [P] i32 or absent: 0 means the trial's sink logit is -inf (it contributes nothing and gets no gradient)
 //   out    [P, B, T, H * hd]   lse [P, B, H, T] (natural log of the softmax denominator, sink included)
 //
-// scale = hd^-1/2. backward writes dqkv (all of it) and adds to dsink [P, H].
+// scale = hd^-1/2. backward writes dqkv (all of it) and adds to dsink [P, H]. Where a rope is given, qkv is what
+// qkv_rope_forward made and dqkv is the gradient before the rotation (as after qkv_rope_backward).
+// bf16 (on a GPU): qkv, out, dout, dqkv are bf16; sink, lse, dsink f32.
 // Source: online softmax, arXiv 2205.14135; window convention of Hugging Face (itself included).
 #pragma once
 
@@ -23,8 +25,8 @@ struct AttentionData {  // what differs between the trials of a cohort: data, no
 
 void attention_forward(Context& ctx, const Heads& heads, const AttentionData& data, const Tensor& qkv,
                        const Tensor& out, const Tensor& lse);
-void attention_backward(Context& ctx, const Heads& heads, const AttentionData& data, const Tensor& qkv,
-                        const Tensor& out, const Tensor& lse, const Tensor& dout, const Tensor& dqkv,
+void attention_backward(Context& ctx, const Heads& heads, const AttentionData& data, const Rope& rope,
+                        const Tensor& qkv, const Tensor& out, const Tensor& lse, const Tensor& dout, const Tensor& dqkv,
                         const Tensor& dsink);
 
 }  // namespace hylas::kernels

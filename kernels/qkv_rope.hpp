@@ -18,11 +18,15 @@ struct Heads {
   std::int64_t dim = 32;   // hd, even
 };
 
+// The rotation of one layer; all absent: none.
+struct Rope {
+  Tensor cos, sin;  // {1, T, hd/2}
+  Tensor on;        // [P] i32
+};
+
 // Fills cos and sin, {1, T, hd/2}: angle(t, i) = t * theta^(-2 i / hd), computed in double.
 void rope_table(double theta, const Tensor& cos, const Tensor& sin);
-void qkv_rope_forward(Context& ctx, const Heads& heads, const Tensor& cos, const Tensor& sin, const Tensor& rope_on,
-                      const Tensor& qkv);
-void qkv_rope_backward(Context& ctx, const Heads& heads, const Tensor& cos, const Tensor& sin, const Tensor& rope_on,
-                       const Tensor& dqkv);
+void qkv_rope_forward(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& qkv);
+void qkv_rope_backward(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& dqkv);
 
 }  // namespace hylas::kernels

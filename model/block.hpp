@@ -14,16 +14,10 @@
 
 namespace hylas::model {
 
-inline constexpr double kNormEps = 1e-6;
-
 class Block {
  public:
-  // A pre-norm branch's own memory: x before the branch, its norm and the norm's factor.
-  struct Norm {
-    kernels::Tensor x, h, inv_rms;
-  };
   struct Saved {
-    Norm mixer_norm, ffn_norm;
+    kernels::Tensor x, middle;  // the residual stream before the mixer and before the feed-forward block
     MixerSaved mixer;
     FeedForward::Saved ffn;
   };
@@ -32,23 +26,19 @@ class Block {
   Block(Mixer mixer, int index, const MixerFrame& frame, ParameterTable& table);
 
   // Returns the residual stream after the layer, a fresh tensor of ctx.arena; x itself is kept for backward.
-  [[nodiscard]] kernels::Tensor forward(kernels::Context& ctx, const LayerData& data, const kernels::Tensor& weights,
+  [[nodiscard]] kernels::Tensor forward(kernels::Context& ctx, const LayerData& data, const Weights& weights,
                                         const kernels::Tensor& x, Saved& saved) const;
   // The same without keeping anything: x is updated in place and the arena left as it was.
-  void infer(kernels::Context& ctx, const LayerData& data, const kernels::Tensor& weights,
-             const kernels::Tensor& x) const;
-  // dx: in, the gradient of the layer's output; out, of its input. Adds into grads.
-  void backward(kernels::Context& ctx, const LayerData& data, const kernels::Tensor& weights, const Saved& saved,
-                const kernels::Tensor& dx, const kernels::Tensor& grads) const;
+  void infer(kernels::Context& ctx, const LayerData& data, const Weights& weights, const kernels::Tensor& x) const;
+  // From dx, the gradient of the layer's output, the gradient of its input: in dx or in spare, whichever is returned;
+  // the other is free then. Adds into grads.
+  [[nodiscard]] kernels::Tensor backward(kernels::Context& ctx, const LayerData& data, const Weights& weights,
+                                         const Saved& saved, const kernels::Tensor& dx, const kernels::Tensor& spare,
+                                         const kernels::Tensor& grads) const;
 
  private:
-  const ParameterTable& table_;
-  ParameterId mixer_norm_, ffn_norm_;
   std::unique_ptr<MixerOperator> mixer_;
   std::optional<FeedForward> ffn_;
 };
-
-// RMSNorm of x into fresh tensors of ctx.arena.
-[[nodiscard]] Block::Norm rms_normalise(kernels::Context& ctx, const kernels::Tensor& x, const kernels::Tensor& weight);
 
 }  // namespace hylas::model

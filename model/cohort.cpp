@@ -1,21 +1,21 @@
-// Cohort on the CPU, trial-major (see cohort.hpp; one step is trainer.hpp, evaluation evaluator.hpp, files
-// trial_file.hpp).
+// Cohort: the trials, one engine that computes (engine.hpp), and what is common to all devices.
 //
 // Time goes in segments of about a second, at whose ends every active trial stands at one common step and an interrupt
-// is seen. In a segment as many trials as fill all threads evenly are handed to threads whole, for cache's sake; the
-// remainder (all of them when trials are fewer than threads) goes step by step, its batch chunks shared by the threads.
+// is seen.
 #include "model/cohort.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <limits>
 #include <stdexcept>
 
+#include "kernels/build.hpp"
+#include "kernels/cuda/runtime.hpp"
 #include "model/checkpoint.hpp"
-#include "model/evaluator.hpp"
-#include "model/init.hpp"
+#include "model/engine.hpp"
 #include "model/mixer/mixer.hpp"
 #include "model/trial_file.hpp"
 
@@ -44,14 +44,56 @@ void check(const std::vector<TrialSpec>& specs, const CohortOptions& options) {
 
 }  // namespace
 
-void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
-  if (options.device == "cuda") {
-    throw DeviceError("device 'cuda' is not available: this build has no CUDA and trains on the CPU; use --device cpu");
+kernels::Device device_of(const std::string& text) {
+  if (text == "cpu") return {};
+  const bool automatic = text == "auto";
+  if (automatic && kernels::cuda::gpu_count() == 0) return {};
+  int index = 0;
+  const bool numbered = text.starts_with("cuda:");
+  if (numbered) {
+    const auto [end, error] = std::from_chars(text.data() + 5, text.data() + text.size(), index);
+    if (error != std::errc() || end != text.data() + text.size() || index < 0) {
+      throw InputError(fmt::format("device '{}' is none of auto, cpu, cuda, cuda:N", text));
+    }
+  } else if (text != "cuda" && !automatic) {
+    throw InputError(fmt::format("device '{}' is none of auto, cpu, cuda, cuda:N", text));
   }
-  if (options.device != "cpu") throw InputError(fmt::format("device '{}' is none of cpu, cuda", options.device));
+  const int count = kernels::cuda::gpu_count();
+  if (count == 0) {
+    throw DeviceError(
+        fmt::format("device '{}' is not available: {}; use --device cpu", text, kernels::cuda::gpu_absence()));
+  }
+  if (index >= count) {
+    throw DeviceError(
+        fmt::format("device '{}' is not available: this machine's GPUs are numbered 0 to {}", text, count - 1));
+  }
+  return {kernels::DeviceKind::cuda, index};
+}
+
+std::size_t trials_that_fit(const TrialSpec& trial, const CohortOptions& options) {
+  if constexpr (kernels::with_cuda) {
+    const kernels::Device device = device_of(options.device);
+    if (device.kind == kernels::DeviceKind::cuda) {
+      return static_cast<std::size_t>(cuda_trials_that_fit(trial, device.index, options));
+    }
+  }
+  return std::numeric_limits<std::size_t>::max();
+}
+
+void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
+  const kernels::Device device = device_of(options.device);
   validate(trial.recipe, trial.design.shape);
-  if (trial.recipe.precision != "fp32") {
-    throw InputError(fmt::format("precision '{}': the CPU trains in fp32", trial.recipe.precision));
+  const bool bf16 = trial.recipe.precision == "bf16";
+  if (bf16 && device.kind == kernels::DeviceKind::cpu) {
+    throw InputError(
+        "recipe.precision is bf16, but the CPU trains in fp32; use --device cuda, or precision = \"fp32\"");
+  }
+  const std::int64_t head = trial.design.shape.head_dim;
+  if (bf16 && head != 32 && head != 64 && head != 128) {
+    throw InputError(
+        fmt::format("shape.head_dim is {}, but bf16 attention needs 32, 64 or 128; or use precision = "
+                    "\"fp32\"",
+                    head));
   }
   for (std::size_t i = 0; i < trial.design.layout.layers.size(); ++i) {
     try {
@@ -63,51 +105,29 @@ void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
 }
 
 struct Cohort::Impl {
-  kernels::ThreadPool pool;
-  Proxy proxy;
-  RecallStream stream;
-  Trainer trainer;
-  Evaluator evaluator;
-  kernels::Arena store;  // [3][P][N]: weights, m, v
   std::vector<TrialState> trials;
+  std::unique_ptr<Engine> engine;
   std::int64_t step = 0;
   std::int64_t segment_steps = 1;
 
-  Impl(std::vector<TrialSpec> specs, const CohortOptions& options)
-      : pool(options.threads),
-        proxy(specs.front().design),
-        stream(specs.front().recipe.task, proxy.shape().context),
-        trainer(proxy, stream, specs.front().recipe.batch),
-        evaluator(proxy, stream, specs.front().recipe.eval.sequences) {
+  Impl(std::vector<TrialSpec> specs, const CohortOptions& options) {
+    const TrialSpec first = specs.front();
+    const auto device = device_of(options.device);
     const auto count = static_cast<std::int64_t>(specs.size());
-    const std::int64_t N = proxy.parameters().size();
-    const Tensor weights = store.tensor(DType::f32, {count, N});
-    const Tensor m = store.tensor(DType::f32, {count, N});
-    const Tensor v = store.tensor(DType::f32, {count, N});
-    for (std::int64_t p = 0; p < count; ++p) {
-      TrialSpec& spec = specs[static_cast<std::size_t>(p)];
+    for (TrialSpec& spec : specs) {
       const Layout* layout = &spec.design.layout;
-      LayoutData data({&layout, 1}, proxy.shape().context);
+      LayoutData data({&layout, 1}, spec.design.shape.context);
       trials.push_back({.spec = std::move(spec),
                         .layout = std::move(data),
-                        .blocks = {weights.trials_from(p, 1), m.trials_from(p, 1), v.trials_from(p, 1)},
+                        .blocks = {},
                         .last_loss = std::numeric_limits<double>::quiet_NaN(),
                         .diverged = std::nullopt});
     }
-    pool.run(count, [&](std::int64_t p, kernels::Context&) {
-      const TrialState& trial = trials[static_cast<std::size_t>(p)];
-      initialise(proxy.parameters(), trial.spec.recipe, proxy.depth(), trial.blocks.weights);
-      std::fill_n(trial.blocks.m.trial<float>(), N, 0.0F);
-      std::fill_n(trial.blocks.v.trial<float>(), N, 0.0F);
-    });
-  }
-
-  [[nodiscard]] std::vector<TrialState*> active() {
-    std::vector<TrialState*> list;
-    for (TrialState& trial : trials) {
-      if (trial.active) list.push_back(&trial);
+    if constexpr (kernels::with_cuda) {
+      if (device.kind == kernels::DeviceKind::cuda) engine = make_cuda_engine(first, count, device.index, options);
     }
-    return list;
+    if (!engine) engine = make_cpu_engine(first, options);
+    engine->place(trials);
   }
 
   TrialState& at(std::size_t trial) {
@@ -115,45 +135,28 @@ struct Cohort::Impl {
     return trials[trial];
   }
 
-  // All active trials, `steps` steps on.
-  void run_segment(std::int64_t steps) {
-    const std::vector<TrialState*> list = active();
-    const auto threads = static_cast<std::size_t>(pool.size());
-    const std::size_t whole = list.size() / threads * threads;
-    pool.run(static_cast<std::int64_t>(whole), [&](std::int64_t item, kernels::Context& ctx) {
-      for (std::int64_t i = 0; i < steps; ++i) trainer.step(ctx, *list[static_cast<std::size_t>(item)]);
-    });
-    std::vector<TrialState*> rest(list.begin() + static_cast<std::ptrdiff_t>(whole), list.end());
-    // Just enough trials at a time to feed all threads: each needs a gradient block a chunk.
-    const auto chunks = static_cast<std::size_t>(trainer.chunks());
-    const std::size_t group = (threads + chunks - 1) / chunks;
-    for (std::int64_t i = 0; i < steps; ++i) {
-      std::erase_if(rest, [](const TrialState* trial) { return trial->diverged.has_value(); });
-      for (std::size_t first = 0; first < rest.size(); first += group) {
-        trainer.step_shared(pool, std::span(rest).subspan(first, std::min(group, rest.size() - first)));
-      }
-    }
-  }
-
   void require_common_step() {
-    const std::vector<TrialState*> list = active();
-    for (const TrialState* trial : list) {
-      if (trial->step != list.front()->step) {
-        throw CheckpointError(
-            fmt::format("trials of a cohort must continue from one step, but were loaded at {} and {}",
-                        list.front()->step, trial->step));
+    const TrialState* first = nullptr;
+    for (const TrialState& trial : trials) {
+      if (!trial.active) continue;
+      if (first == nullptr) first = &trial;
+      if (trial.step != first->step) {
+        throw CheckpointError(fmt::format(
+            "trials of a cohort must continue from one step, but were loaded at {} and {}", first->step, trial.step));
       }
     }
-    if (!list.empty()) step = list.front()->step;
+    if (first != nullptr) step = first->step;
   }
 
   // Takes the diverged trials out.
   void collect(std::vector<Divergence>& divergences) {
+    const std::size_t before = divergences.size();
     for (std::size_t i = 0; i < trials.size(); ++i) {
       if (!trials[i].active || !trials[i].diverged) continue;
       trials[i].active = false;
       divergences.push_back({i, *trials[i].diverged});
     }
+    if (divergences.size() > before) engine->trials_changed(trials);
   }
 };
 
@@ -184,7 +187,8 @@ std::int64_t Cohort::steps() const {
   return impl_->trials.front().spec.recipe.steps;
 }
 std::int64_t Cohort::tokens_per_step() const {
-  return impl_->trials.front().spec.recipe.batch * impl_->proxy.shape().context;
+  const TrialSpec& spec = impl_->trials.front().spec;
+  return spec.recipe.batch * spec.design.shape.context;
 }
 
 std::vector<Divergence> Cohort::train_to(std::int64_t step, const std::atomic<bool>* interrupt) {
@@ -194,7 +198,7 @@ std::vector<Divergence> Cohort::train_to(std::int64_t step, const std::atomic<bo
   while (impl_->step < step && !active().empty() && !(interrupt != nullptr && interrupt->load())) {
     const std::int64_t n = std::min(step - impl_->step, impl_->segment_steps);
     const auto start = Clock::now();
-    impl_->run_segment(n);
+    impl_->engine->run(impl_->trials, n);
     impl_->step += n;
     impl_->collect(divergences);
     const double seconds = std::max(1e-6, std::chrono::duration<double>(Clock::now() - start).count());
@@ -210,7 +214,7 @@ std::vector<Evaluation> Cohort::evaluate() {
   std::vector<const TrialState*> states;
   states.reserve(list.size());
   for (std::size_t i : list) states.push_back(&impl_->trials[i]);
-  std::vector<std::vector<Point>> points = impl_->evaluator.run(impl_->pool, states);
+  std::vector<std::vector<Point>> points = impl_->engine->evaluate(states);
 
   std::vector<Evaluation> evaluations;
   for (std::size_t k = 0; k < list.size(); ++k) {
@@ -229,21 +233,29 @@ std::vector<Evaluation> Cohort::evaluate() {
 }
 
 void Cohort::remove(std::size_t trial) {
-  impl_->at(trial).active = false;
+  TrialState& state = impl_->at(trial);
+  if (!state.active) return;
+  state.active = false;
+  impl_->engine->trials_changed(impl_->trials);
 }
 
 void Cohort::save(std::size_t trial, const std::filesystem::path& file) const {
-  save_trial(impl_->proxy.parameters(), impl_->at(trial), file);
+  save_trial(impl_->engine->parameters(), impl_->at(trial), file);
 }
 
 void Cohort::load(std::size_t trial, const std::filesystem::path& file) {
   TrialState& state = impl_->at(trial);
-  load_trial(impl_->proxy.parameters(), state, file);
+  load_trial(impl_->engine->parameters(), state, file);
+  impl_->engine->trials_changed(impl_->trials);
   impl_->step = state.step;
 }
 
 std::size_t Cohort::peak_bytes() const {
-  return impl_->store.capacity() + impl_->pool.arena_bytes();
+  return impl_->engine->peak_bytes();
+}
+
+std::string Cohort::plan_text() const {
+  return impl_->engine->plan_text();
 }
 
 std::vector<double> Cohort::last_losses() const {

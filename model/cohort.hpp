@@ -2,7 +2,8 @@
 //
 // A trial's bits depend on the trial and the binary only: not on P, its neighbours, the number of threads, or on when
 // it was interrupted. On the CPU a thread takes one trial's steps (trial-major); where trials are fewer than threads
-// the fixed chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks.
+// the fixed chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks. On a GPU all
+// trials go through every operator together; the bits are others than the CPU's, and as constant.
 //
 // Typical use: for (step : evaluation_steps) { cohort.train_to(step); store(cohort.evaluate()); drop the saturated }.
 // Errors: those of check_trainable(); InputError for trials that do not share a cohort key; CheckpointError for a file
@@ -19,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/tensor.hpp"
 #include "model/recipe.hpp"
 
 namespace hylas::model {
@@ -49,8 +51,9 @@ struct Divergence {
 };
 
 struct CohortOptions {
-  int threads = 0;  // < 1: all
-  std::string device = "cpu";
+  int threads = 0;             // on the CPU; < 1: all
+  std::string device = "cpu";  // auto (a GPU where there is one), cpu, cuda (the first GPU), cuda:N
+  std::size_t gpu_bytes = 0;   // memory of the GPU that may be used; 0: nearly all that is free
 };
 
 // The device that was asked for is not there. Ends a command with exit code 6.
@@ -63,6 +66,10 @@ class DeviceError : public std::runtime_error {
 // mixers, recipe and precision (InputError). Trains and writes nothing; what a command checks before it touches a
 // store.
 void check_trainable(const TrialSpec& trial, const CohortOptions& options);
+// The device that a word means. Throws InputError for a word that is none, DeviceError for a device that is not there.
+[[nodiscard]] kernels::Device device_of(const std::string& text);
+// How many trials like this one a cohort can hold at most, by the GPU's memory; without limit on the CPU.
+[[nodiscard]] std::size_t trials_that_fit(const TrialSpec& trial, const CohortOptions& options);
 
 class Cohort {
  public:
@@ -93,6 +100,8 @@ class Cohort {
   void load(std::size_t trial, const std::filesystem::path& file);
 
   [[nodiscard]] std::size_t peak_bytes() const;  // parameters, moments, gradients and arenas held
+  // Where the cohort computes, and the memory that was planned for it: a line for people.
+  [[nodiscard]] std::string plan_text() const;
   // Mean training loss of each active trial at the last step done.
   [[nodiscard]] std::vector<double> last_losses() const;
 

@@ -37,23 +37,25 @@ double deviation(const StoredWeight& weight, const Recipe& recipe, int layers) {
 }
 
 template <class T>
-void fill(const ParameterTable& table, const Recipe& recipe, int layers, T* block) {
+void fill(const StoredWeight& weight, std::size_t index, const Recipe& recipe, int layers, T* out) {
+  const std::int64_t n = weight.size();
+  if (weight.init == Init::zero || weight.init == Init::one) {
+    std::fill_n(out, n, weight.init == Init::one ? T(1) : T(0));
+    return;
+  }
+  const double std = deviation(weight, recipe, layers);
+  for (std::int64_t i = 0; i < n; i += 2) {
+    const auto [a, b] = normal_pair(static_cast<std::uint64_t>(recipe.seed), index, i / 2);
+    out[i] = static_cast<T>(std * a);
+    if (i + 1 < n) out[i + 1] = static_cast<T>(std * b);
+  }
+}
+
+template <class T>
+void fill_all(const ParameterTable& table, const Recipe& recipe, int layers, T* block) {
   std::fill_n(block, table.size(), T(0));
   for (std::size_t k = 0; k < table.stored().size(); ++k) {
-    const StoredWeight& weight = table.stored()[k];
-    T* out = block + weight.offset;
-    const std::int64_t n = weight.size();
-    if (weight.init == Init::zero) continue;
-    if (weight.init == Init::one) {
-      std::fill_n(out, n, T(1));
-      continue;
-    }
-    const double std = deviation(weight, recipe, layers);
-    for (std::int64_t i = 0; i < n; i += 2) {
-      const auto [a, b] = normal_pair(static_cast<std::uint64_t>(recipe.seed), k, i / 2);
-      out[i] = static_cast<T>(std * a);
-      if (i + 1 < n) out[i + 1] = static_cast<T>(std * b);
-    }
+    fill(table.stored()[k], k, recipe, layers, block + table.stored()[k].offset);
   }
 }
 
@@ -61,10 +63,14 @@ void fill(const ParameterTable& table, const Recipe& recipe, int layers, T* bloc
 
 void initialise(const ParameterTable& table, const Recipe& recipe, int layers, const kernels::Tensor& weights) {
   if (weights.dtype() == kernels::DType::f64) {
-    fill(table, recipe, layers, weights.trial<double>());
+    fill_all(table, recipe, layers, weights.trial<double>());
   } else {
-    fill(table, recipe, layers, weights.trial<float>());
+    fill_all(table, recipe, layers, weights.trial<float>());
   }
+}
+
+void initialise_weight(const ParameterTable& table, std::size_t index, const Recipe& recipe, int layers, float* out) {
+  fill(table.stored()[index], index, recipe, layers, out);
 }
 
 }  // namespace hylas::model

@@ -14,5 +14,7 @@ namespace hylas::model {
 
 // Fills a trial's block [1, N] (f32 or f64), padding included.
 void initialise(const ParameterTable& table, const Recipe& recipe, int layers, const kernels::Tensor& weights);
+// One stored weight (an index into table.stored()) by itself: `out` holds its size() elements.
+void initialise_weight(const ParameterTable& table, std::size_t index, const Recipe& recipe, int layers, float* out);
 
 }  // namespace hylas::model

@@ -67,4 +67,9 @@ kernels::Tensor ParameterTable::view(const kernels::Tensor& block, ParameterId i
   return t.set_trial_stride(block.trial_stride());
 }
 
+kernels::Tensor ParameterTable::view(const Weights& weights, ParameterId id) const {
+  const bool matrix = id.defined() && parameters_[static_cast<std::size_t>(id.index)].rows > 0;
+  return view(matrix ? weights.matrices : weights.vectors, id);
+}
+
 }  // namespace hylas::model

@@ -44,6 +44,14 @@ struct ParameterId {
   [[nodiscard]] bool defined() const { return index >= 0; }
 };
 
+// Blocks [P, N] that a proxy reads its weights from: matrices from one, vectors (norms, sinks) from the other. They are
+// the same block except for bf16, where matrices are rounded copies and vectors stay f32.
+struct Weights {
+  kernels::Tensor matrices, vectors;
+  Weights(const kernels::Tensor& both) : matrices(both), vectors(both) {}  // NOLINT: one block is the usual case
+  Weights(const kernels::Tensor& m, const kernels::Tensor& v) : matrices(m), vectors(v) {}
+};
+
 class ParameterTable {
  public:
   struct Part {  // consecutive rows of a matrix
@@ -62,6 +70,7 @@ class ParameterTable {
   [[nodiscard]] const std::vector<StoredWeight>& stored() const { return stored_; }
   // The parameter inside a block [P, N]: [P, out, in] for a matrix, [P, n] for a vector.
   [[nodiscard]] kernels::Tensor view(const kernels::Tensor& block, ParameterId id) const;
+  [[nodiscard]] kernels::Tensor view(const Weights& weights, ParameterId id) const;
 
  private:
   struct Parameter {

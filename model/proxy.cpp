@@ -2,13 +2,16 @@
 #include "model/proxy.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "kernels/add_rmsnorm.hpp"
+#include "kernels/cuda/runtime.hpp"
 #include "kernels/embed.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/linear_cross_entropy.hpp"
+#include "kernels/memory.hpp"
 #include "kernels/qkv_rope.hpp"
+#include "kernels/stat_dtype.hpp"
 
 namespace hylas::model {
 
@@ -31,22 +34,21 @@ LayoutData::LayoutData(std::span<const Layout* const> layouts, std::int64_t cont
 }
 
 LayerData LayoutData::layer(int index) const {
-  const std::int32_t* base = values_.data() + index * 3 * trials_;
-  return {.window = Tensor::of(base, {trials_}),
-          .rope_on = Tensor::of(base + trials_, {trials_}),
-          .sink_on = Tensor::of(base + 2 * trials_, {trials_})};
+  const bool here = !elsewhere_.defined();
+  const kernels::Device device = here ? kernels::Device{} : elsewhere_.device();
+  const auto* base = here ? values_.data() : static_cast<const std::int32_t*>(elsewhere_.data());
+  const auto part = [&](int i) {
+    auto* data = const_cast<std::int32_t*>(base + (index * 3 + i) * trials_);  // NOLINT: operators only read it
+    return Tensor(data, kernels::DType::i32, {trials_}, device);
+  };
+  return {.window = part(0), .rope_on = part(1), .sink_on = part(2)};
 }
 
-Proxy::Proxy(const Design& design, kernels::DType dtype) {
+Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device) : rope_(device) {
   frame_.shape = design.shape;
   frame_.dtype = dtype;
   const Shape& s = frame_.shape;
-  const std::int64_t half = s.head_dim / 2;
-  const auto table_bytes = static_cast<std::size_t>(s.context * half * kernels::size_of(dtype));
-  rope_.resize(2 * table_bytes);
-  frame_.cos = Tensor(rope_.data(), dtype, {1, s.context, half});
-  frame_.sin = Tensor(rope_.data() + table_bytes, dtype, {1, s.context, half});
-  kernels::rope_table(s.rope_theta, frame_.cos, frame_.sin);
+  make_rope_tables();
 
   embedding_ = table_.add_matrix(s.d_model, {{"model.embed_tokens.weight", s.vocab, Init::embedding}});
   blocks_.reserve(design.layout.layers.size());
@@ -60,13 +62,31 @@ Proxy::Proxy(const Design& design, kernels::DType dtype) {
 
 Proxy::~Proxy() = default;
 
-Tensor Proxy::embed(Context& ctx, const Tensor& weights, const Tensor& tokens) const {
+// Made on the host, in double, for every device the same.
+void Proxy::make_rope_tables() {
+  const std::int64_t T = frame_.shape.context, half = frame_.shape.head_dim / 2;
+  const kernels::DType dtype = kernels::stat_dtype(frame_.dtype);
+  frame_.cos = rope_.tensor(dtype, {1, T, half});
+  frame_.sin = rope_.tensor(dtype, {1, T, half});
+  if (rope_.device().kind == kernels::DeviceKind::cpu) {
+    kernels::rope_table(frame_.shape.rope_theta, frame_.cos, frame_.sin);
+    return;
+  }
+  kernels::Arena host;
+  const Tensor cos = host.tensor(dtype, {1, T, half}), sin = host.tensor(dtype, {1, T, half});
+  kernels::rope_table(frame_.shape.rope_theta, cos, sin);
+  const auto bytes = static_cast<std::size_t>(cos.size() * kernels::size_of(dtype));
+  kernels::cuda::upload(frame_.cos.data(), cos.data(), bytes, rope_.device().index);
+  kernels::cuda::upload(frame_.sin.data(), sin.data(), bytes, rope_.device().index);
+}
+
+Tensor Proxy::embed(Context& ctx, const Weights& weights, const Tensor& tokens) const {
   const Tensor x = ctx.arena.tensor(frame_.dtype, {tokens.dim(0), tokens.dim(1), tokens.dim(2), frame_.shape.d_model});
   kernels::embed_forward(ctx, table_.view(weights, embedding_), tokens, x);
   return x;
 }
 
-void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Tensor& weights, const Tensor& tokens,
+void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
                                const Tensor& targets, double scale, const Tensor& loss, const Tensor& grads) const {
   kernels::ArenaScope scope(ctx.arena);
   std::vector<Block::Saved> saved(blocks_.size());
@@ -75,36 +95,44 @@ void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Tenso
     const auto at = static_cast<std::size_t>(i);
     x = blocks_[at].forward(ctx, data.layer(i), weights, x, saved[at]);
   }
-  const Block::Norm last = rms_normalise(ctx, x, table_.view(weights, final_norm_));
+  const auto fresh = [&] { return ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)}); };
+  const Tensor inv_rms = ctx.arena.tensor(kernels::stat_dtype(x.dtype()), {x.dim(0), x.dim(1), x.dim(2)});
+  Tensor h = fresh();
+  kernels::add_rmsnorm_forward(ctx, x, {}, table_.view(weights, final_norm_), kNormEps, h, inv_rms);
 
-  const Tensor dh = ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
-  const Tensor dx = ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
-  kernels::linear_cross_entropy_train(ctx, last.h, table_.view(weights, head_), targets, scale, loss, dh,
+  const Tensor dh = fresh();
+  Tensor dx = fresh();
+  kernels::linear_cross_entropy_train(ctx, h, table_.view(weights, head_), targets, scale, loss, dh,
                                       table_.view(grads, head_));
-  std::memset(dx.data(), 0, static_cast<std::size_t>(dx.size() * kernels::size_of(dx.dtype())));
-  kernels::add_rmsnorm_backward(ctx, dh, x, table_.view(weights, final_norm_), last.inv_rms, dx,
-                                table_.view(grads, final_norm_));
+  kernels::zero(ctx, dx);
+  kernels::add_rmsnorm_backward(ctx, dh, x, table_.view(weights, final_norm_), inv_rms, dx,
+                                table_.view(grads, final_norm_), {}, kNormEps);
+  Tensor spare = h;
   for (int i = depth() - 1; i >= 0; --i) {
     const auto at = static_cast<std::size_t>(i);
-    blocks_[at].backward(ctx, data.layer(i), weights, saved[at], dx, grads);
+    const Tensor in = blocks_[at].backward(ctx, data.layer(i), weights, saved[at], dx, spare, grads);
+    if (in.data() == spare.data()) std::swap(dx, spare);
   }
   kernels::embed_backward(ctx, dx, tokens, table_.view(grads, embedding_));
 }
 
-Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Tensor& weights, const Tensor& tokens) const {
+Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens) const {
   const Tensor x = embed(ctx, weights, tokens);
   for (int i = 0; i < depth(); ++i) blocks_[static_cast<std::size_t>(i)].infer(ctx, data.layer(i), weights, x);
-  return rms_normalise(ctx, x, table_.view(weights, final_norm_)).h;
+  const Tensor h = ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
+  const Tensor inv_rms = ctx.arena.tensor(kernels::stat_dtype(x.dtype()), {x.dim(0), x.dim(1), x.dim(2)});
+  kernels::add_rmsnorm_forward(ctx, x, {}, table_.view(weights, final_norm_), kNormEps, h, inv_rms);
+  return h;
 }
 
-void Proxy::evaluate(Context& ctx, const LayoutData& data, const Tensor& weights, const Tensor& tokens,
+void Proxy::evaluate(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
                      const Tensor& targets, const Tensor& loss, const Tensor& predicted) const {
   kernels::ArenaScope scope(ctx.arena);
   const Tensor h = infer(ctx, data, weights, tokens);
   kernels::linear_cross_entropy_eval(ctx, h, table_.view(weights, head_), targets, loss, predicted);
 }
 
-void Proxy::logits(Context& ctx, const LayoutData& data, const Tensor& weights, const Tensor& tokens,
+void Proxy::logits(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
                    const Tensor& logits) const {
   kernels::ArenaScope scope(ctx.arena);
   const Tensor h = infer(ctx, data, weights, tokens);

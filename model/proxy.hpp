@@ -7,7 +7,9 @@
 //
 //   weights, grads [P, N] (model/parameters.hpp)   tokens, targets [P, B, T] i32   loss [P, B, T]
 //
-// A target < 0 is not scored. dtype: f32, or f64 for tests; all floating tensors have it. T = shape.context or less.
+// A target < 0 is not scored. dtype: f32, or f64 for tests; all floating tensors have it. On a GPU f32 or bf16: then
+// activations and matrices are bf16, vectors, losses and gradients f32 (Weights). T = shape.context on a GPU and there
+// all tensors lie on the device.
 // Errors: InputError for a layout with a mixer that cannot be trained. Thread-safety: const after construction; a call
 // uses only its Context (activations come from ctx.arena and are given back).
 #pragma once
@@ -28,15 +30,19 @@ class LayoutData {
  public:
   LayoutData(std::span<const Layout* const> layouts, std::int64_t context);
   [[nodiscard]] LayerData layer(int index) const;
+  // Reads from `values` from now on, i32 of as many elements as values() has: a copy on a GPU, made by the caller.
+  void move_to(const kernels::Tensor& values) { elsewhere_ = values; }
+  [[nodiscard]] const std::vector<std::int32_t>& values() const { return values_; }
 
  private:
   std::int64_t trials_ = 0;
   std::vector<std::int32_t> values_;  // [layers][window, rope, sink][P]
+  kernels::Tensor elsewhere_;
 };
 
 class Proxy {
  public:
-  explicit Proxy(const Design& design, kernels::DType dtype = kernels::DType::f32);
+  explicit Proxy(const Design& design, kernels::DType dtype = kernels::DType::f32, kernels::Device device = {});
   ~Proxy();
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
@@ -46,26 +52,26 @@ class Proxy {
   [[nodiscard]] const ParameterTable& parameters() const { return table_; }
 
   // Writes each position's loss and does grads += scale * d(sum of losses)/d(weights).
-  void loss_and_gradients(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
+  void loss_and_gradients(kernels::Context& ctx, const LayoutData& data, const Weights& weights,
                           const kernels::Tensor& tokens, const kernels::Tensor& targets, double scale,
                           const kernels::Tensor& loss, const kernels::Tensor& grads) const;
   // Forward only: each position's loss and predicted token (-1 where not scored).
-  void evaluate(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
-                const kernels::Tensor& tokens, const kernels::Tensor& targets, const kernels::Tensor& loss,
-                const kernels::Tensor& predicted) const;
+  void evaluate(kernels::Context& ctx, const LayoutData& data, const Weights& weights, const kernels::Tensor& tokens,
+                const kernels::Tensor& targets, const kernels::Tensor& loss, const kernels::Tensor& predicted) const;
   // Forward only: all logits [P, B, T, V].
-  void logits(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
-              const kernels::Tensor& tokens, const kernels::Tensor& logits) const;
+  void logits(kernels::Context& ctx, const LayoutData& data, const Weights& weights, const kernels::Tensor& tokens,
+              const kernels::Tensor& logits) const;
 
  private:
-  [[nodiscard]] kernels::Tensor embed(kernels::Context& ctx, const kernels::Tensor& weights,
+  void make_rope_tables();
+  [[nodiscard]] kernels::Tensor embed(kernels::Context& ctx, const Weights& weights,
                                       const kernels::Tensor& tokens) const;
   // The normalised output of the last layer; the caller's scope gives the arena back.
-  [[nodiscard]] kernels::Tensor infer(kernels::Context& ctx, const LayoutData& data, const kernels::Tensor& weights,
+  [[nodiscard]] kernels::Tensor infer(kernels::Context& ctx, const LayoutData& data, const Weights& weights,
                                       const kernels::Tensor& tokens) const;
 
   MixerFrame frame_;
-  std::vector<std::byte> rope_;  // the tables frame_.cos and frame_.sin point to
+  kernels::Arena rope_;  // the tables frame_.cos and frame_.sin point to
   ParameterTable table_;
   ParameterId embedding_, head_, final_norm_;
   std::vector<Block> blocks_;

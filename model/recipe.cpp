@@ -238,7 +238,7 @@ void validate(const Recipe& recipe, const Shape& shape) {
   validate_capability(recipe.capability, shape);
   check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);
   check(recipe.data_seed >= 0, "recipe.data_seeds", "0 or more", recipe.data_seed);
-  check(recipe.precision == "fp32", "recipe.precision", "fp32, the one this build trains in",
+  check(recipe.precision == "fp32" || recipe.precision == "bf16", "recipe.precision", "fp32, or bf16 (on a GPU)",
         fmt::format("'{}'", recipe.precision.substr(0, 40)));
 }
 
@@ -260,6 +260,7 @@ std::string cohort_key(const Design& design, const Recipe& recipe) {
       {"batch", recipe.batch},
       {"steps", recipe.steps},
       {"eval", {recipe.eval.sequences, recipe.eval.growth, recipe.eval.min_steps}},
+      {"adamw", {recipe.beta1, recipe.beta2, recipe.eps}},
       {"precision", recipe.precision}};
   return hash_hex(key.dump());
 }

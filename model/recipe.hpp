@@ -74,7 +74,8 @@ void validate(const Recipe& recipe, const Shape& shape);         // also that th
 
 [[nodiscard]] std::string trial_key(const Design& design, const Recipe& recipe);
 // Trials with equal keys can train in lockstep: shape, depth, operator of each layer (full and swa are one), batch,
-// steps and evaluation plan, task, precision. What may differ: windows, NoPE, sinks' presence, seeds, learning rate,
+// steps and evaluation plan, task, AdamW's constants, precision. What may differ: windows, NoPE, sinks' presence,
+// seeds, learning rate,
 // ...
 [[nodiscard]] std::string cohort_key(const Design& design, const Recipe& recipe);
 // The protocol identity stored with every evaluation: task parameters, metric definitions, window convention.

@@ -7,7 +7,9 @@
 #include <array>
 #include <cstdlib>
 #include <map>
+#include <vector>
 
+#include "kernels/cuda/runtime.hpp"
 #include "model/checkpoint.hpp"
 
 namespace hylas::model {
@@ -19,14 +21,29 @@ constexpr const char* kLastLossField = "hylas.last_loss";
 constexpr const char* kLossSumField = "hylas.train_loss_sum";
 constexpr const char* kPositionsField = "hylas.train_positions";
 
+// One of a trial's blocks, as host memory: a copy where the trial lives on a GPU.
 struct Group {
   const char* prefix;
-  float* block;
+  kernels::Tensor block;
+  std::vector<float> copy;
+
+  Group(const char* name, const kernels::Tensor& tensor, bool read) : prefix(name), block(tensor) {
+    if (on_cpu()) return;
+    copy.resize(static_cast<std::size_t>(block.size()));
+    if (read) kernels::cuda::download(copy.data(), block.data(), copy.size() * sizeof(float), block.device().index);
+  }
+  [[nodiscard]] bool on_cpu() const { return block.device().kind == kernels::DeviceKind::cpu; }
+  [[nodiscard]] float* data() { return on_cpu() ? block.trial<float>() : copy.data(); }
+  void write() const {
+    if (!on_cpu()) {
+      kernels::cuda::upload(block.data(), copy.data(), copy.size() * sizeof(float), block.device().index);
+    }
+  }
 };
 
-std::array<Group, 3> groups(const TrialState& trial) {
-  return {Group{"", trial.blocks.weights.trial<float>()}, Group{"optimizer.m.", trial.blocks.m.trial<float>()},
-          Group{"optimizer.v.", trial.blocks.v.trial<float>()}};
+std::array<Group, 3> groups(const TrialState& trial, bool read) {
+  return {Group{"", trial.blocks.weights, read}, Group{"optimizer.m.", trial.blocks.m, read},
+          Group{"optimizer.v.", trial.blocks.v, read}};
 }
 
 bool has(const TrialState& trial, const StoredWeight& weight) {
@@ -73,10 +90,11 @@ class Fields {
 
 void save_trial(const ParameterTable& table, const TrialState& trial, const std::filesystem::path& file) {
   std::vector<StoredTensor> tensors;
-  for (const Group& group : groups(trial)) {
+  auto blocks = groups(trial, true);
+  for (Group& group : blocks) {
     for (const StoredWeight& weight : table.stored()) {
       if (!has(trial, weight)) continue;
-      const float* data = group.block + weight.offset;
+      const float* data = group.data() + weight.offset;
       tensors.push_back({group.prefix + weight.name, weight.dims, {data, data + weight.size()}});
     }
   }
@@ -112,16 +130,18 @@ void load_trial(const ParameterTable& table, TrialState& trial, const std::files
     if (it->second->dims != weight.dims) fields.fail(fmt::format("the tensor '{}' has other dimensions", it->first));
     return *it->second;
   };
+  auto blocks = groups(trial, false);
   for (const bool copy : {false, true}) {  // check everything before the first byte is changed
-    for (const Group& group : groups(trial)) {
-      if (copy) std::fill_n(group.block, table.size(), 0.0F);
+    for (Group& group : blocks) {
+      if (copy) std::fill_n(group.data(), table.size(), 0.0F);
       for (const StoredWeight& weight : table.stored()) {
         if (!has(trial, weight)) continue;
         const StoredTensor& tensor = find(group, weight);
-        if (copy) std::copy(tensor.data.begin(), tensor.data.end(), group.block + weight.offset);
+        if (copy) std::copy(tensor.data.begin(), tensor.data.end(), group.data() + weight.offset);
       }
     }
   }
+  for (const Group& group : blocks) group.write();
   trial.step = step;
   trial.last_loss = last_loss;
   trial.train_loss_sum = loss_sum;

@@ -3,10 +3,11 @@
 
 #include <cmath>
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 void grad_norm(Context& ctx, const Tensor& grads, const Tensor& norm) {
   const cpu::Check check(ctx, "grad_norm");
@@ -42,8 +43,9 @@ cpu::AdamWBlock<T> block_of(const AdamW& options, const AdamWData& data, std::in
 }  // namespace
 
 void adamw_update(Context& ctx, const AdamW& options, const AdamWData& data, const Tensor& params, const Tensor& grads,
-                  const Tensor& m, const Tensor& v) {
+                  const Tensor& m, const Tensor& v, const Tensor& copy, const Tensor& apply) {
   const cpu::Check check(ctx, "adamw_update");
+  check.require(!copy.defined() && !apply.defined(), "the CPU keeps no second copy of params and updates every trial");
   check.by_dtype("params", params, [&](auto zero) {
     using T = decltype(zero);
     const DType dtype = params.dtype();
@@ -88,4 +90,4 @@ void add_into(Context& ctx, const Tensor& part, const Tensor& sum) {
   });
 }
 
-}  // namespace hylas::kernels
+}  // namespace hylas::kernels::cpu

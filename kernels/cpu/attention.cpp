@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 namespace {
 
@@ -82,8 +83,8 @@ void attention_forward(Context& ctx, const Heads& heads, const AttentionData& da
   });
 }
 
-void attention_backward(Context& ctx, const Heads& heads, const AttentionData& data, const Tensor& qkv,
-                        const Tensor& out, const Tensor& lse, const Tensor& dout, const Tensor& dqkv,
+void attention_backward(Context& ctx, const Heads& heads, const AttentionData& data, const Rope& rope,
+                        const Tensor& qkv, const Tensor& out, const Tensor& lse, const Tensor& dout, const Tensor& dqkv,
                         const Tensor& dsink) {
   const cpu::Check check(ctx, "attention_backward");
   check.by_dtype("qkv", qkv, [&](auto zero) {
@@ -111,6 +112,7 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
       }
     }
   });
+  if (rope.on.defined()) cpu::qkv_rope_backward(ctx, heads, rope, dqkv);
 }
 
-}  // namespace hylas::kernels
+}  // namespace hylas::kernels::cpu

@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 namespace {
 
@@ -53,4 +54,4 @@ void embed_backward(Context& ctx, const Tensor& dx, const Tensor& tokens, const 
   });
 }
 
-}  // namespace hylas::kernels
+}  // namespace hylas::kernels::cpu

@@ -1,10 +1,11 @@
 // CPU: linear (kernels/linear.hpp), one product a trial.
 #include "kernels/linear.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 namespace {
 
@@ -39,7 +40,8 @@ void linear_forward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor
   forward(ctx, "linear_forward", x, w, y, false);
 }
 
-void linear_forward_add(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& y) {
+void linear_forward_add(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& residual, const Tensor& y) {
+  if (residual.data() != y.data()) cpu::copy(ctx, residual, y);
   forward(ctx, "linear_forward_add", x, w, y, true);
 }
 
@@ -84,4 +86,4 @@ void linear_backward_weight(Context& ctx, const Tensor& dy, const Tensor& x, con
   });
 }
 
-}  // namespace hylas::kernels
+}  // namespace hylas::kernels::cpu

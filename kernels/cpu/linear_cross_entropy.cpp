@@ -6,10 +6,11 @@
 #include <cassert>
 #include <limits>
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 namespace {
 
@@ -156,4 +157,4 @@ void linear_cross_entropy_eval(Context& ctx, const Tensor& h, const Tensor& head
   });
 }
 
-}  // namespace hylas::kernels
+}  // namespace hylas::kernels::cpu

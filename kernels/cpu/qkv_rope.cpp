@@ -3,16 +3,16 @@
 
 #include <cmath>
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 namespace {
 
 // sign 1: the rotation; -1: its transpose.
-void rotate(Context& ctx, const char* op, const Heads& heads, const Tensor& cos, const Tensor& sin,
-            const Tensor& rope_on, const Tensor& qkv, int sign) {
+void rotate(Context& ctx, const char* op, const Heads& heads, const Rope& rope, const Tensor& qkv, int sign) {
   const cpu::Check check(ctx, op);
   check.by_dtype("qkv", qkv, [&](auto zero) {
     using T = decltype(zero);
@@ -23,21 +23,35 @@ void rotate(Context& ctx, const char* op, const Heads& heads, const Tensor& cos,
     const std::int64_t half = heads.dim / 2;
     const std::int64_t any = cpu::Check::any;
     check.tensor("qkv", qkv, qkv.dtype(), {qkv.trials(), any, any, width});
-    check.tensor("rope_on", rope_on, DType::i32, {qkv.trials()});
+    check.tensor("rope.on", rope.on, DType::i32, {qkv.trials()});
     const std::int64_t length = qkv.dim(2);
-    check.tensor("cos", cos, qkv.dtype(), {1, length, half}).tensor("sin", sin, qkv.dtype(), {1, length, half});
+    check.tensor("cos", rope.cos, qkv.dtype(), {1, length, half})
+        .tensor("sin", rope.sin, qkv.dtype(), {1, length, half});
     for (std::int64_t p = 0; p < qkv.trials(); ++p) {
-      if (*rope_on.trial<std::int32_t>(p) == 0) continue;
+      if (*rope.on.trial<std::int32_t>(p) == 0) continue;
       for (std::int64_t row = 0; row < qkv.dim(1) * length; ++row) {
         const std::int64_t t = row % length;
-        cpu::loops<T>(ctx).rotate({heads.query + heads.kv, half, cos.trial<T>() + t * half, sin.trial<T>() + t * half,
-                                   qkv.trial<T>(p) + row * width, static_cast<T>(sign)});
+        cpu::loops<T>(ctx).rotate({heads.query + heads.kv, half, rope.cos.trial<T>() + t * half,
+                                   rope.sin.trial<T>() + t * half, qkv.trial<T>(p) + row * width,
+                                   static_cast<T>(sign)});
       }
     }
   });
 }
 
 }  // namespace
+
+void qkv_rope_forward(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& qkv) {
+  rotate(ctx, "qkv_rope_forward", heads, rope, qkv, 1);
+}
+
+void qkv_rope_backward(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& dqkv) {
+  rotate(ctx, "qkv_rope_backward", heads, rope, dqkv, -1);
+}
+
+}  // namespace hylas::kernels::cpu
+
+namespace hylas::kernels {
 
 void rope_table(double theta, const Tensor& cos, const Tensor& sin) {
   const cpu::Check check(Context(), "rope_table");
@@ -55,16 +69,6 @@ void rope_table(double theta, const Tensor& cos, const Tensor& sin) {
       }
     }
   });
-}
-
-void qkv_rope_forward(Context& ctx, const Heads& heads, const Tensor& cos, const Tensor& sin, const Tensor& rope_on,
-                      const Tensor& qkv) {
-  rotate(ctx, "qkv_rope_forward", heads, cos, sin, rope_on, qkv, 1);
-}
-
-void qkv_rope_backward(Context& ctx, const Heads& heads, const Tensor& cos, const Tensor& sin, const Tensor& rope_on,
-                       const Tensor& dqkv) {
-  rotate(ctx, "qkv_rope_backward", heads, cos, sin, rope_on, dqkv, -1);
 }
 
 }  // namespace hylas::kernels

@@ -1,10 +1,11 @@
 // CPU: swiglu (kernels/swiglu.hpp).
 #include "kernels/swiglu.hpp"
 
+#include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
 #include "kernels/cpu/loops.hpp"
 
-namespace hylas::kernels {
+namespace hylas::kernels::cpu {
 
 void swiglu_forward(Context& ctx, const Tensor& gate_up, const Tensor& out) {
   const cpu::Check check(ctx, "swiglu_forward");
@@ -24,7 +25,8 @@ void swiglu_forward(Context& ctx, const Tensor& gate_up, const Tensor& out) {
   });
 }
 
-void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, const Tensor& dgate_up) {
+void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, const Tensor& dgate_up,
+                     const Tensor& act) {
   const cpu::Check check(ctx, "swiglu_backward");
   check.by_dtype("dout", dout, [&](auto zero) {
     using T = decltype(zero);
@@ -42,6 +44,7 @@ void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, co
       cpu::loops<T>(ctx).swiglu_backward(r);
     }
   });
+  if (act.defined()) cpu::swiglu_forward(ctx, gate_up, act);
 }
 
-}  // namespace hylas::kernels
+}  // namespace hylas::kernels::cpu

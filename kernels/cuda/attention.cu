@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/backends.hpp"
+#include "kernels/cuda/attention_hopper.hpp"
 #include "kernels/cuda/launch.cuh"
 
 namespace hylas::kernels::cuda {
@@ -87,6 +88,7 @@ void attention_forward(Context& ctx, const Heads& heads, const AttentionData& da
   a.out = per_trial<void>(out);
   a.lse = per_trial<float>(lse);
   if (qkv.dtype() == DType::f32) return attention_forward_fp32(ctx, a);
+  if (hopper_attention_forward(ctx, heads, data, qkv, out, lse)) return;
   if (heads.dim == 32) return attention_forward_bf16<32>(ctx, a);
   if (heads.dim == 64) return attention_forward_bf16<64>(ctx, a);
   attention_forward_bf16<128>(ctx, a);
@@ -120,6 +122,13 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
 
   const ArenaScope scope(ctx.arena);
   const std::int64_t blocks = s.query_heads() * s.query_blocks();
+  if (hopper_attention_backward(ctx, heads, data, rope, qkv, out, lse, dout, dqkv)) {
+    if (!data.sink.defined()) return;
+    a.sink_parts = ctx.arena.take<float>(blocks);
+    attention_rows<__nv_bfloat16>(ctx, a, static_cast<float>(log2_e));  // for the sinks alone
+    attention_sink_sum(ctx, a);
+    return;
+  }
   a.row_lse = ctx.arena.take<float>(blocks * attention_queries);
   a.row_delta = ctx.arena.take<float>(blocks * attention_queries);
   a.sink_parts = ctx.arena.take<float>(blocks);
@@ -128,7 +137,7 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
     // One block of keys needs no sums across blocks of keys; the kernel does not touch them then.
     const bool one_block = s.length <= 2 * attention_queries;
     a.dq_sums = ctx.arena.take<float>(one_block ? 4 : blocks * attention_queries * heads.dim);
-    a.dq_ready = ctx.arena.take<std::int32_t>(blocks * 8);
+    a.dq_ready = ctx.arena.take<std::int32_t>(blocks);
     a.ticket = ctx.arena.take<std::int32_t>(1);
     attention_rows<__nv_bfloat16>(ctx, a, static_cast<float>(log2_e));
     if (heads.dim == 32) attention_backward_bf16<32>(ctx, a);

@@ -40,6 +40,7 @@ __global__ void attention_rows_kernel(AttentionBackward a, float lse_factor) {
   const T* dout = static_cast<const T*>(a.dout.data) + p * a.dout.stride + offset;
   const float* lse = attention::trial(a.lse, p) + (static_cast<std::int64_t>(b) * s.heads + h) * s.length;
   const bool sink_on = attention::sink_is_on(s, p);
+  if (a.row_lse == nullptr && !sink_on) return;  // wanted for the sinks alone
   const float sink = sink_on ? attention::trial(s.sink, p)[h] : 0.0F;
   const std::int64_t padded = head * blocks * attention_queries;
 
@@ -59,7 +60,7 @@ __global__ void attention_rows_kernel(AttentionBackward a, float lse_factor) {
     delta = warp_sum(delta);
     const float row_lse = t < s.length ? lse[t] : INFINITY;
     if (sink_on && t < s.length) part -= expf(sink - row_lse) * delta;
-    if (lane == 0) {
+    if (lane == 0 && a.row_lse != nullptr) {
       a.row_lse[padded + t] = row_lse * lse_factor;
       a.row_delta[padded + t] = delta;
     }
@@ -70,9 +71,9 @@ __global__ void attention_rows_kernel(AttentionBackward a, float lse_factor) {
     float sum = 0;
     for (float x : parts) sum += x;
     a.sink_parts[blockIdx.x] = sum;
+    if (a.dq_ready != nullptr) a.dq_ready[blockIdx.x] = 0;
     if (blockIdx.x == 0 && a.ticket != nullptr) *a.ticket = 0;
   }
-  if (threadIdx.x < 8 && a.dq_ready != nullptr) a.dq_ready[std::int64_t{8} * blockIdx.x + threadIdx.x] = 0;
 }
 
 // A warp: one head of one trial.

@@ -1,6 +1,7 @@
 // Accuracy of recall by distance (see recall_accuracy.hpp).
 #include "model/eval/recall_accuracy.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <string>
 
@@ -24,13 +25,24 @@ void RecallMetrics::add(const std::int32_t* targets, const std::int32_t* predict
     const bool right = predicted[t] == targets[t];
     sum += static_cast<double>(loss[t]);
     ++scored_;
-    if (apart <= 16) near_.add(right);
-    if (2 * apart > context_) far_.add(right);
-    std::size_t bucket = 0;
-    while (apart > upper_[bucket]) ++bucket;
-    buckets_[bucket].add(right);
+    if (is_near(apart)) near_.add(right);
+    if (is_far(apart)) far_.add(right);
+    buckets_[static_cast<std::size_t>(bucket_of(apart))].add(right);
   }
   loss_ += sum;
+}
+
+std::int64_t RecallMetrics::bucket_of(std::int64_t distance) const {
+  return std::lower_bound(upper_.begin(), upper_.end(), distance) - upper_.begin();
+}
+
+void RecallMetrics::add_counts(const std::int32_t* right, const std::int64_t* count, double loss, std::int64_t scored) {
+  const auto add = [&](Tally& tally, std::size_t at) { tally.right += right[at], tally.count += count[at]; };
+  for (std::size_t b = 0; b < buckets_.size(); ++b) add(buckets_[b], b);
+  add(near_, buckets_.size());
+  add(far_, buckets_.size() + 1);
+  loss_ += loss;
+  scored_ += scored;
 }
 
 void RecallMetrics::merge(const RecallMetrics& other) {

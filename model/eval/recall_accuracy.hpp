@@ -33,6 +33,14 @@ class RecallMetrics {
   void add(const std::int32_t* targets, const std::int32_t* predicted, const std::int32_t* distance, const float* loss,
            std::int64_t T);
   void merge(const RecallMetrics& other);
+
+  // For devices that count by themselves: the class of a distance, and the counts by class.
+  [[nodiscard]] std::int64_t buckets() const { return static_cast<std::int64_t>(upper_.size()); }
+  [[nodiscard]] std::int64_t bucket_of(std::int64_t distance) const;
+  [[nodiscard]] static bool is_near(std::int64_t distance) { return distance <= 16; }
+  [[nodiscard]] bool is_far(std::int64_t distance) const { return 2 * distance > context_; }
+  // right, count: a bucket each, then near, then far; loss: the sum over all scored positions.
+  void add_counts(const std::int32_t* right, const std::int64_t* count, double loss, std::int64_t scored);
   [[nodiscard]] std::vector<Point> points() const;
 
  private:

@@ -5,6 +5,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/qkv_rope.hpp"
+#include "kernels/stat_dtype.hpp"
 
 namespace hylas::model {
 namespace {
@@ -23,48 +24,50 @@ class Attention final : public MixerOperator {
                                         {prefix + "v_proj.weight", s.kv_width(), Init::fan_in}});
     out_ = table.add_matrix(s.q_width(), {{prefix + "o_proj.weight", s.d_model, Init::output}});
     sinks_ = table.add_vector(prefix + "sinks", s.heads, Init::zero, index);
+    norm_ = table.add_vector("model.layers." + std::to_string(index) + ".input_layernorm.weight", s.d_model, Init::one);
   }
 
-  void forward(Context& ctx, const LayerData& data, const Tensor& weights, const Tensor& h, const Tensor& x,
+  void forward(Context& ctx, const LayerData& data, const Weights& weights, const Tensor& x, const Tensor& y,
                MixerSaved& saved) const override {
     const Shape& s = frame_.shape;
-    const std::int64_t P = h.dim(0), B = h.dim(1), T = h.dim(2);
+    const std::int64_t P = x.dim(0), B = x.dim(1), T = x.dim(2);
     const Tensor qkv = ctx.arena.tensor(frame_.dtype, {P, B, T, s.qkv_width()});
     const Tensor out = ctx.arena.tensor(frame_.dtype, {P, B, T, s.q_width()});
-    const Tensor lse = ctx.arena.tensor(frame_.dtype, {P, B, s.heads, T});
-    kernels::linear_forward(ctx, h, table_.view(weights, qkv_), qkv);
-    kernels::qkv_rope_forward(ctx, heads_, frame_.cos, frame_.sin, data.rope_on, qkv);
+    const Tensor lse = ctx.arena.tensor(kernels::stat_dtype(frame_.dtype), {P, B, s.heads, T});
+    const kernels::RopeEpilogue rope{heads_, rope_of(data)};
+    kernels::norm_linear_forward(ctx, x, table_.view(weights, norm_), kNormEps, table_.view(weights, qkv_), qkv,
+                                 saved.norm, &rope);
     kernels::attention_forward(ctx, heads_, attention_data(data, weights), qkv, out, lse);
-    kernels::linear_forward_add(ctx, out, table_.view(weights, out_), x);
+    kernels::linear_forward_add(ctx, out, table_.view(weights, out_), x, y);
     saved.tensors = {qkv, out, lse};
   }
 
-  void backward(Context& ctx, const LayerData& data, const Tensor& weights, const Tensor& h, const MixerSaved& saved,
-                const Tensor& dx, const Tensor& dh, const Tensor& grads) const override {
-    kernels::ArenaScope scope(ctx.arena);
-    const Shape& s = frame_.shape;
+  void backward(Context& ctx, const LayerData& data, const Weights& weights, const Tensor& x, const MixerSaved& saved,
+                const Tensor& dx, const Tensor& grads) const override {
+    const kernels::ArenaScope scope(ctx.arena);
     const auto& [qkv, out, lse, u3, u4, u5, u6, u7] = saved.tensors;
-    const std::int64_t P = h.dim(0), B = h.dim(1), T = h.dim(2);
-    const Tensor dout = ctx.arena.tensor(frame_.dtype, {P, B, T, s.q_width()});
-    const Tensor dqkv = ctx.arena.tensor(frame_.dtype, {P, B, T, s.qkv_width()});
+    const std::int64_t P = x.dim(0), B = x.dim(1), T = x.dim(2);
+    const Tensor dout = ctx.arena.tensor(frame_.dtype, {P, B, T, frame_.shape.q_width()});
+    const Tensor dqkv = ctx.arena.tensor(frame_.dtype, {P, B, T, frame_.shape.qkv_width()});
     kernels::linear_backward_input(ctx, dx, table_.view(weights, out_), dout, false);
     kernels::linear_backward_weight(ctx, dx, out, table_.view(grads, out_));
-    kernels::attention_backward(ctx, heads_, attention_data(data, weights), qkv, out, lse, dout, dqkv,
+    kernels::attention_backward(ctx, heads_, attention_data(data, weights), rope_of(data), qkv, out, lse, dout, dqkv,
                                 table_.view(grads, sinks_));
-    kernels::qkv_rope_backward(ctx, heads_, frame_.cos, frame_.sin, data.rope_on, dqkv);
-    kernels::linear_backward_input(ctx, dqkv, table_.view(weights, qkv_), dh, false);
-    kernels::linear_backward_weight(ctx, dqkv, h, table_.view(grads, qkv_));
+    kernels::norm_linear_backward(ctx, dqkv, x, table_.view(weights, norm_), kNormEps, table_.view(weights, qkv_),
+                                  saved.norm, dx, table_.view(grads, norm_), table_.view(grads, qkv_));
   }
 
  private:
-  [[nodiscard]] kernels::AttentionData attention_data(const LayerData& data, const Tensor& weights) const {
+  [[nodiscard]] kernels::AttentionData attention_data(const LayerData& data, const Weights& weights) const {
     return {.window = data.window, .sink = table_.view(weights, sinks_), .sink_on = data.sink_on};
   }
+
+  [[nodiscard]] kernels::Rope rope_of(const LayerData& data) const { return {frame_.cos, frame_.sin, data.rope_on}; }
 
   const MixerFrame& frame_;
   const ParameterTable& table_;
   kernels::Heads heads_;
-  ParameterId qkv_, out_, sinks_;
+  ParameterId norm_, qkv_, out_, sinks_;
 };
 
 }  // namespace

@@ -1,12 +1,13 @@
 // MixerOperator: what every token mixer of a proxy offers. A new mixer is one file in this folder (plus its operators
 // in kernels/) and one line in the table of mixer.cpp.
 //
-//   forward:   x += Mixer(h), with h = RMSNorm(x) from the block around it; what backward needs is taken from ctx.arena
-//              and returned in Saved
-//   backward:  from dx, the gradient of x after the sum (which is the gradient of the branch), writes dh and adds the
-//              gradients of the mixer's parameters into `grads`
+//   forward:   y = x + Mixer(RMSNorm(x)); y may be x. What backward needs besides x is taken from ctx.arena and
+//   returned
+//              in MixerSaved
+//   backward:  dx: in, the gradient of y; out, the gradient of x. Adds the parameters' gradients, the norm's too, into
+//              `grads`
 //
-// Shapes: x, h, dx, dh [P, B, T, d]; weights, grads: blocks [P, N] of model/parameters.hpp; layer data [P] each.
+// Shapes: x, y, dx [P, B, T, d]; weights, grads: blocks [P, N] of model/parameters.hpp; layer data [P] each.
 // `full` and `swa` are one operator: the window is data. Errors: InputError for a mixer that cannot be trained.
 // Thread-safety: const after construction; a call uses only its Context.
 #pragma once
@@ -17,6 +18,7 @@
 #include <string>
 
 #include "kernels/context.hpp"
+#include "kernels/norm_linear.hpp"
 #include "kernels/tensor.hpp"
 #include "model/design/design.hpp"
 #include "model/parameters.hpp"
@@ -32,8 +34,11 @@ struct LayerData {
 
 // What a mixer keeps from forward to backward, in its own order.
 struct MixerSaved {
+  kernels::NormSaved norm;
   std::array<kernels::Tensor, 8> tensors;
 };
+
+inline constexpr double kNormEps = 1e-6;
 
 // What is common to all layers of a proxy.
 struct MixerFrame {
@@ -45,16 +50,16 @@ struct MixerFrame {
 class MixerOperator {
  public:
   virtual ~MixerOperator() = default;
-  virtual void forward(kernels::Context& ctx, const LayerData& data, const kernels::Tensor& weights,
-                       const kernels::Tensor& h, const kernels::Tensor& x, MixerSaved& saved) const = 0;
-  virtual void backward(kernels::Context& ctx, const LayerData& data, const kernels::Tensor& weights,
-                        const kernels::Tensor& h, const MixerSaved& saved, const kernels::Tensor& dx,
-                        const kernels::Tensor& dh, const kernels::Tensor& grads) const = 0;
+  virtual void forward(kernels::Context& ctx, const LayerData& data, const Weights& weights, const kernels::Tensor& x,
+                       const kernels::Tensor& y, MixerSaved& saved) const = 0;
+  virtual void backward(kernels::Context& ctx, const LayerData& data, const Weights& weights, const kernels::Tensor& x,
+                        const MixerSaved& saved, const kernels::Tensor& dx, const kernels::Tensor& grads) const = 0;
 };
 
 // Throws InputError, naming layer and mixer, where no operator trains it.
 void check_mixer(Mixer mixer, int index);
-// Makes layer `index`'s mixer and declares its parameters in `table`. `frame` and `table` must outlive it.
+// Makes layer `index`'s mixer and declares its parameters, its norm among them, in `table`. `frame` and `table` must
+// outlive it.
 [[nodiscard]] std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame,
                                                         ParameterTable& table);
 

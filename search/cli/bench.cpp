@@ -37,6 +37,7 @@ struct Options {
   std::string size = "cpu64";
   std::string layout;
   std::string device = "cpu";
+  std::string precision;  // empty: bf16 on a GPU, fp32 on the CPU
   std::int64_t trials = 1;
   double seconds = 3;
 };
@@ -73,6 +74,8 @@ std::vector<model::TrialSpec> make_trials(const Size& size, const Options& optio
   recipe.batch = size.batch;
   recipe.steps = 1'000'000;
   recipe.learning_rate = 1e-3;
+  const bool gpu = model::device_of(options.device).kind == kernels::DeviceKind::cuda;
+  recipe.precision = !options.precision.empty() ? options.precision : gpu ? "bf16" : "fp32";
   std::vector<model::TrialSpec> trials;
   for (std::int64_t p = 0; p < options.trials; ++p) {
     recipe.seed = recipe.data_seed = p + 1;
@@ -93,6 +96,7 @@ Result measure(const std::vector<model::TrialSpec>& trials, const Options& optio
   using Clock = std::chrono::steady_clock;
   model::Cohort cohort(trials, {.threads = options.common.threads, .device = options.device});
   cohort.train_to(2);  // warm-up: memory and caches
+  std::fprintf(stderr, "%s\n", cohort.plan_text().c_str());
   std::vector<double> ms;
   const auto begin = Clock::now();
   while (ms.size() < 5 || std::chrono::duration<double>(Clock::now() - begin).count() < options.seconds) {
@@ -120,6 +124,7 @@ int run_train(const Options& options) {
                                  {"layout", layout},
                                  {"trials", options.trials},
                                  {"device", options.device},
+                                 {"precision", trials.front().recipe.precision},
                                  {"tokens_per_second", result.tokens_per_second},
                                  {"ms_per_step", result.ms_per_step},
                                  {"steps", result.steps},
@@ -149,7 +154,9 @@ void add_bench(Program& program) {
   command->add_option("--trials", options->trials, "trials in the cohort")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
-  command->add_option("--device", options->device, "cpu")->capture_default_str();
+  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--precision", options->precision, "fp32 or bf16 (default: bf16 on a GPU, fp32 on the CPU)")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
   command->add_option("--seconds", options->seconds, "how long to measure")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 3600.0));

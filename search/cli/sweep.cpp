@@ -93,7 +93,7 @@ void add_sweep(Program& program) {
   command->add_flag("--profile", options->profile, "print where the time went, on stderr");
   command->add_option("--progress", options->progress, "jsonl: one object a line on stderr after each commit; none")
       ->check(CLI::IsMember({"jsonl", "none", "text"}));
-  command->add_option("--device", options->sweep.device, "cpu")->capture_default_str();
+  command->add_option("--device", options->sweep.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--max-cohort", options->sweep.max_cohort, "trials in lockstep at most (0: what memory allows)")
       ->check(CLI::Range(0, 4096));
   command->add_option("--checkpoint-seconds", options->sweep.checkpoint_seconds, "time between checkpoints")

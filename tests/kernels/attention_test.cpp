@@ -58,7 +58,7 @@ Outputs<T> run(const Case& c, std::size_t first, std::int64_t p, std::int64_t ga
   const Memory<T> dqkv({p, s.batch, s.length, s.width()}, gap);
   const Memory<T> dsink({p, s.query}, gap, Trials(c.qkv.size(), Vector(static_cast<std::size_t>(s.query))), first);
   attention_forward(ctx, heads, data, qkv, out, lse);
-  attention_backward(ctx, heads, data, qkv, out, lse, dout, dqkv, sinks ? dsink.tensor() : Tensor());
+  attention_backward(ctx, heads, data, {}, qkv, out, lse, dout, dqkv, sinks ? dsink.tensor() : Tensor());
   out.check_fences();
   lse.check_fences();
   dqkv.check_fences();
@@ -170,9 +170,9 @@ TEMPLATE_TEST_CASE("rope turns queries and keys, leaves values, and its backward
       for (int sign : {1, -1}) {
         const Memory<T> qkv({3, s.batch, s.length, s.width()}, 3, x, 0);
         if (sign == 1) {
-          qkv_rope_forward(ctx, heads, cos, sin, rope_on, qkv);
+          qkv_rope_forward(ctx, heads, {cos, sin, rope_on}, qkv);
         } else {
-          qkv_rope_backward(ctx, heads, cos, sin, rope_on, qkv);
+          qkv_rope_backward(ctx, heads, {cos, sin, rope_on}, qkv);
         }
         qkv.check_fences();
         for (std::size_t p = 0; p < 3; ++p) {
@@ -182,8 +182,8 @@ TEMPLATE_TEST_CASE("rope turns queries and keys, leaves values, and its backward
         }
         const Memory<T> one({1, s.batch, s.length, s.width()}, 1, x, 2);
         const Memory<std::int32_t> one_on({1}, 1, on, 2);
-        sign == 1 ? qkv_rope_forward(ctx, heads, cos, sin, one_on, one)
-                  : qkv_rope_backward(ctx, heads, cos, sin, one_on, one);
+        sign == 1 ? qkv_rope_forward(ctx, heads, {cos, sin, one_on}, one)
+                  : qkv_rope_backward(ctx, heads, {cos, sin, one_on}, one);
         CHECK(same_bits(one.values(0), qkv.values(2)));
       }
     }

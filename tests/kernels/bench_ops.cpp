@@ -116,7 +116,7 @@ class Step {
     parameters += in * out;
     const double flops = 2.0 * static_cast<double>(in * out);
     if (onto) {
-      add(name, flops, [=, this] { linear_forward_add(ctx_, x, w, y); });
+      add(name, flops, [=, this] { linear_forward_add(ctx_, x, w, y, y); });
     } else {
       add(name, flops, [=, this] { linear_forward(ctx_, x, w, y); });
     }
@@ -140,13 +140,13 @@ class Step {
     AttentionData data;
     data.window = Tensor::of(windows_.back().get(), {1});
     const Tensor on = Tensor::of(&one_, {1});
-    add("rope", 0, [=, this] { qkv_rope_forward(ctx_, heads_, cos, sin, on, qkv); });
-    add_backward("rope_b", 0, [=, this] { qkv_rope_backward(ctx_, heads_, cos, sin, on, dqkv); });
+    add("rope", 0, [=, this] { qkv_rope_forward(ctx_, heads_, {cos, sin, on}, qkv); });
+    add_backward("rope_b", 0, [=, this] { qkv_rope_backward(ctx_, heads_, {cos, sin, on}, dqkv); });
     const double keys = static_cast<double>(window < t ? window : (t + 1) / 2);
     const std::string name = window < t ? "swa" : "full";
     add(name, 4 * keys * static_cast<double>(d), [=, this] { attention_forward(ctx_, heads_, data, qkv, out, lse); });
     add_backward(name + "_b", 10 * keys * static_cast<double>(d),
-                 [=, this] { attention_backward(ctx_, heads_, data, qkv, out, lse, dout, dqkv, Tensor()); });
+                 [=, this] { attention_backward(ctx_, heads_, data, {}, qkv, out, lse, dout, dqkv, Tensor()); });
     linear_ops("out", out, dout, x, dx, true);
     const Tensor h2 = make({1, b, t, d}), dh2 = make({1, b, t, d}), gu = make({1, b, t, 2 * f}),
                  dgu = make({1, b, t, 2 * f});

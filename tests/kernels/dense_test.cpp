@@ -44,7 +44,7 @@ TEMPLATE_TEST_CASE("linear and its gradients agree with the oracle, trials toget
       const Memory<T> y({p, b, t, out}, gap), y_add({p, b, t, out}, gap, dys, first);
       const Memory<T> dx({p, b, t, in}, gap), dx_add({p, b, t, in}, gap, xs, first), dw({p, out, in}, gap, ws, first);
       linear_forward(ctx, x, w, y);
-      linear_forward_add(ctx, x, w, y_add);
+      linear_forward_add(ctx, x, w, y_add, y_add);
       linear_backward_input(ctx, dy, w, dx, false);
       linear_backward_input(ctx, dy, w, dx_add, true);
       linear_backward_weight(ctx, dy, x, dw);

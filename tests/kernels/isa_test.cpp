@@ -37,7 +37,7 @@ std::vector<std::vector<T>> layer(bool baseline) {
   add_rmsnorm_forward(ctx, x, Tensor(), weight, 1e-6, h, inv);
   linear_forward(ctx, h, w, qkv);
   attention_forward(ctx, heads, data, qkv, out, lse);
-  attention_backward(ctx, heads, data, qkv, out, lse, x, dqkv, Tensor());
+  attention_backward(ctx, heads, data, {}, qkv, out, lse, x, dqkv, Tensor());
   linear_forward(ctx, out, gate, gu);
   swiglu_forward(ctx, gu, act);
   swiglu_backward(ctx, dact, gu, dgu);

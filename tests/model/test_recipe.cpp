@@ -207,8 +207,8 @@ TEST_CASE("Cohort keys: what is data inside a cohort does not matter, what shape
       if (name == std::string(shared)) CHECK(key("(swa:4 full)*2", change) == base);
     }
   }
-  for (const char* split :
-       {"task.keys", "task.repeat", "steps", "batch", "eval.sequences", "eval.growth", "eval.min_steps"}) {
+  for (const char* split : {"task.keys", "task.repeat", "steps", "batch", "eval.sequences", "eval.growth",
+                            "eval.min_steps", "beta1", "beta2", "eps"}) {
     for (const auto& [name, change] : all_changes()) {
       CAPTURE(name);
       if (name == std::string(split)) CHECK(key("(swa:4 full)*2", change) != base);
