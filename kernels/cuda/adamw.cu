@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const double wide = static_cast<double>(x[j]);
-      sum[j] += wide * wide;
+      sum[j] = fma(wide, wide, sum[j]);
     }
   }
   const double total = block_sum((sum[0] + sum[1]) + (sum[2] + sum[3]), buffer);
@@ -110,6 +110,7 @@ __device__ __forceinline__ UpdateScales scales_of(const UpdateArrays& a, const U
   return s;
 }
 
+// The fused operations are spelled out: both packet sizes give the same bits.
 template <int N>
 __global__ void __launch_bounds__(kThreads) adamw_kernel(UpdateArrays a, UpdateOptions options) {
   __shared__ UpdateScales shared_scales;
@@ -134,11 +135,11 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(UpdateArrays a, UpdateO
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       const float g = grad[j] * s.clip;
-      m[j] = beta1 * m[j] + rest1 * g;
-      v[j] = beta2 * v[j] + rest2 * (g * g);
-      const float update = s.step_size * m[j] / (sqrtf(v[j]) * s.inv_sqrt_correction + options.eps);
+      m[j] = fmaf(beta1, m[j], rest1 * g);
+      v[j] = fmaf(beta2, v[j], rest2 * (g * g));
+      const float update = s.step_size * m[j] / fmaf(sqrtf(v[j]), s.inv_sqrt_correction, options.eps);
       const float decay = i + j < options.decay_count ? s.decay : 0.0F;
-      param[j] = param[j] - update - decay * param[j];
+      param[j] = fmaf(-decay, param[j], param[j] - update);
     }
     store_some<float, N>(a.params + p * a.params_stride + i, count, param);
     store_some<float, N>(a.m + p * a.m_stride + i, count, m);

@@ -14,7 +14,7 @@
 namespace hylas::kernels::cuda {
 namespace {
 
-constexpr int kForwardThreads = 256, kBackwardThreads = 128;
+constexpr int kForwardThreads = 128, kBackwardThreads = 128;
 constexpr std::int64_t kMaxWidth = 8192;
 
 struct NormShape {
@@ -27,68 +27,84 @@ struct NormStrides {  // from one trial to the next
   std::int64_t x, branch, weight, h, inv_rms, dh, dx, partial;
 };
 
+// Sums over a row's threads. Blocks: `buffer` holds one value a warp; it must not be in use by an earlier sum that some
+// warp may still read.
 __device__ __forceinline__ float row_sum(float x, int lanes, float* buffer) {
   return lanes <= 32 ? group_sum(x, lanes) : block_sum(x, buffer);
 }
 
-// The most threads of a block: `usual` where a warp or less takes a row, what kMaxWidth needs where a block does.
+// The most threads of a block: `usual` where a warp or less takes a row, what split_of() gives where a block does.
 template <class T, int N, int V>
 constexpr int most_threads(int usual) {
-  return N == 1 ? 1024 : V < 4 ? usual : static_cast<int>(kMaxWidth) / (N * V);
+  return N == 1 ? 1024 : V == 1 ? usual : V == 2 ? 256 : static_cast<int>(kMaxWidth) / (N * V);
 }
 
-// One row a group.
+// Rows a group works on at once in the forward pass: as many as keep enough bytes under way.
+template <int N, int V>
+constexpr int kRowsAtOnce = N == 1 || V == 4 ? 1 : 4 / V;
+
 template <class T, int N, int V>
 __global__ void __launch_bounds__(most_threads<T, N, V>(kForwardThreads))
     add_rmsnorm_forward_kernel(T* x, const T* __restrict__ branch, const float* __restrict__ weight, T* __restrict__ h,
                                float* __restrict__ inv_rms, NormShape shape, NormStrides strides) {
-  __shared__ float buffer[32];
-  const int lane = threadIdx.x % shape.lanes, groups = blockDim.x / shape.lanes;
-  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * groups + threadIdx.x / shape.lanes;
-  const bool valid = row < shape.rows;
-  const std::int64_t p = blockIdx.y, first = row * shape.d;
-  x += p * strides.x + first;
-  branch += p * strides.branch + first;
-  Packed<T, N> values[V], added[V];
+  constexpr int R = kRowsAtOnce<N, V>;
+  __shared__ float buffer[R][32];
+  const int lane = static_cast<int>(threadIdx.x) % shape.lanes, groups = static_cast<int>(blockDim.x) / shape.lanes;
+  const std::int64_t first_row =
+      static_cast<std::int64_t>(blockIdx.x) * groups * R + static_cast<int>(threadIdx.x) / shape.lanes;
+  const std::int64_t p = blockIdx.y;
+  x += p * strides.x;
+  branch += p * strides.branch;
+  const auto at = [&](int r, int k) { return (first_row + r * groups) * shape.d + (k * shape.lanes + lane) * N; };
+  const auto here = [&](int r, int k) {
+    return first_row + r * groups < shape.rows && (k * shape.lanes + lane) * N < shape.d;
+  };
+  Packed<T, N> values[R][V], added[R][V];
 #pragma unroll
-  for (int k = 0; k < V; ++k) {
-    const int column = (k * shape.lanes + lane) * N;
-    const bool here = valid && column < shape.d;
-    values[k] = here ? load<T, N>(x + column) : zeros<T, N>();
-    if (strides.branch >= 0) added[k] = here ? load<T, N>(branch + column) : zeros<T, N>();
-  }
-  float sum = 0;
+  for (int r = 0; r < R; ++r) {
 #pragma unroll
-  for (int k = 0; k < V; ++k) {
-    const int column = (k * shape.lanes + lane) * N;
-    float v[N];
-    unpack<T, N>(values[k], v);
-    if (strides.branch >= 0) {
-      float b[N];
-      unpack<T, N>(added[k], b);
-#pragma unroll
-      for (int j = 0; j < N; ++j) v[j] += b[j];
-      values[k] = pack<T, N>(v);
-      if (valid && column < shape.d) store<T, N>(x + column, values[k]);
-      unpack<T, N>(values[k], v);  // the norm is of x as it is stored
+    for (int k = 0; k < V; ++k) {
+      values[r][k] = here(r, k) ? load<T, N>(x + at(r, k)) : zeros<T, N>();
+      if (strides.branch >= 0) added[r][k] = here(r, k) ? load<T, N>(branch + at(r, k)) : zeros<T, N>();
     }
-#pragma unroll
-    for (int j = 0; j < N; ++j) sum += v[j] * v[j];
   }
-  sum = row_sum(sum, shape.lanes, buffer);
-  const float inv = 1.0F / sqrtf(sum / static_cast<float>(shape.d) + shape.eps);
-  if (!valid) return;
-  if (lane == 0) inv_rms[p * strides.inv_rms + row] = inv;
+  float w[V][N];
 #pragma unroll
   for (int k = 0; k < V; ++k) {
     const int column = (k * shape.lanes + lane) * N;
-    if (column >= shape.d) break;
-    float v[N], w[N];
-    unpack<T, N>(values[k], v);
-    load_floats<float, N>(weight + p * strides.weight + column, w);
+    if (column < shape.d) load_floats<float, N>(weight + p * strides.weight + column, w[k]);
+  }
 #pragma unroll
-    for (int j = 0; j < N; ++j) v[j] = w[j] * (v[j] * inv);
-    store<T, N>(h + p * strides.h + first + column, pack<T, N>(v));
+  for (int r = 0; r < R; ++r) {
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      float v[N];
+      unpack<T, N>(values[r][k], v);
+      if (strides.branch >= 0) {
+        float b[N];
+        unpack<T, N>(added[r][k], b);
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] += b[j];
+        values[r][k] = pack<T, N>(v);
+        if (here(r, k)) store<T, N>(x + at(r, k), values[r][k]);
+        unpack<T, N>(values[r][k], v);  // the norm is of x as it is stored
+      }
+#pragma unroll
+      for (int j = 0; j < N; ++j) sum += v[j] * v[j];
+    }
+    sum = row_sum(sum, shape.lanes, buffer[r]);
+    const float inv = 1.0F / sqrtf(sum / static_cast<float>(shape.d) + shape.eps);
+    const std::int64_t row = first_row + r * groups;
+    if (lane == 0 && row < shape.rows) inv_rms[p * strides.inv_rms + row] = inv;
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      float v[N];
+      unpack<T, N>(values[r][k], v);
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] = w[k][j] * (v[j] * inv);
+      if (here(r, k)) store<T, N>(h + p * strides.h + at(r, k), pack<T, N>(v));
+    }
   }
 }
 
@@ -99,8 +115,8 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
                                 const float* __restrict__ inv_rms, T* __restrict__ dx, T* __restrict__ h,
                                 float* __restrict__ partial, int chunk, NormShape shape, NormStrides strides) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
-  __shared__ float buffer[2][32];
-  const int lane = threadIdx.x % shape.lanes, groups = blockDim.x / shape.lanes;
+  __shared__ float buffer[2][2][32];  // of every other turn: one barrier a turn is enough
+  const int lane = static_cast<int>(threadIdx.x) % shape.lanes, groups = static_cast<int>(blockDim.x) / shape.lanes;
   const std::int64_t p = blockIdx.y;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * chunk;
   dh += p * strides.dh;
@@ -115,19 +131,38 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
     for (int j = 0; j < N; ++j) w[k][j] = dw[k][j] = 0;
     if (column < shape.d) load_floats<float, N>(weight + column, w[k]);
   }
-  for (int turn = 0; turn < chunk; turn += groups) {
-    const std::int64_t row = begin + turn + threadIdx.x / shape.lanes;
-    const bool valid = row < shape.rows;
-    const std::int64_t first = row * shape.d;
-    Packed<T, N> xs[V], dhs[V], dxs[V];
+  // The rows of the next turn are under way while this turn's are worked on, where the registers suffice.
+  constexpr bool ahead = N > 1 && V < 4;
+  Packed<T, N> xs[V], dhs[V], dxs[V], next_xs[V], next_dhs[V], next_dxs[V];
+  float next_inv = 0;
+  const auto fetch = [&](int turn) {
+    const std::int64_t row = begin + turn + static_cast<int>(threadIdx.x) / shape.lanes;
+    if (strides.inv_rms >= 0 && turn < chunk && row < shape.rows) next_inv = inv_rms[p * strides.inv_rms + row];
 #pragma unroll
     for (int k = 0; k < V; ++k) {
       const int column = (k * shape.lanes + lane) * N;
-      const bool here = valid && column < shape.d;
-      xs[k] = here ? load<T, N>(x + first + column) : zeros<T, N>();
-      dhs[k] = here ? load<T, N>(dh + first + column) : zeros<T, N>();
-      dxs[k] = here ? load<T, N>(dx + first + column) : zeros<T, N>();
+      const bool here = turn < chunk && row < shape.rows && column < shape.d;
+      const std::int64_t at = row * shape.d + column;
+      next_xs[k] = here ? load<T, N>(x + at) : zeros<T, N>();
+      next_dhs[k] = here ? load<T, N>(dh + at) : zeros<T, N>();
+      next_dxs[k] = here ? load<T, N>(dx + at) : zeros<T, N>();
     }
+  };
+  if constexpr (ahead) fetch(0);
+  for (int turn = 0; turn < chunk; turn += groups) {
+    if constexpr (!ahead) fetch(turn);
+    const std::int64_t row = begin + turn + static_cast<int>(threadIdx.x) / shape.lanes;
+    const bool valid = row < shape.rows;
+    const std::int64_t first = row * shape.d;
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      xs[k] = next_xs[k];
+      dhs[k] = next_dhs[k];
+      dxs[k] = next_dxs[k];
+    }
+    float inv = next_inv;
+    if constexpr (ahead) fetch(turn + groups);
+    auto& buffers = buffer[turn / groups % 2];
     float squares = 0, products = 0;  // sums of x^2 and of dh x w
 #pragma unroll
     for (int k = 0; k < V; ++k) {
@@ -140,14 +175,11 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
         products += g[j] * v[j] * w[k][j];
       }
     }
-    float inv = 0;
-    if (strides.inv_rms >= 0) {
-      if (valid) inv = inv_rms[p * strides.inv_rms + row];
-    } else {
-      squares = row_sum(squares, shape.lanes, buffer[0]);
+    if (strides.inv_rms < 0) {
+      squares = row_sum(squares, shape.lanes, buffers[0]);
       inv = 1.0F / sqrtf(squares / static_cast<float>(shape.d) + shape.eps);
     }
-    products = row_sum(products, shape.lanes, buffer[1]);
+    products = row_sum(products, shape.lanes, buffers[1]);
     const float mean = products * inv / static_cast<float>(shape.d);
 #pragma unroll
     for (int k = 0; k < V; ++k) {
@@ -168,7 +200,6 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
         if (strides.h >= 0) store<T, N>(h + p * strides.h + first + column, pack<T, N>(v));
       }
     }
-    if (shape.lanes > 32) __syncthreads();  // frees the buffers
   }
   partial += p * strides.partial + static_cast<std::int64_t>(blockIdx.x) * shape.d;
   if (groups == 1) {
@@ -215,7 +246,7 @@ __global__ void __launch_bounds__(1024)
   if (column < d) {
     partial += blockIdx.y * partial_stride + column;
     const int end = min(chunks, (slice + 1) * length);
-#pragma unroll 8
+#pragma unroll 16
     for (int c = slice * length; c < end; ++c) sum += partial[static_cast<std::int64_t>(c) * d];
   }
   slices[slice][threadIdx.x % 32] = sum;
@@ -231,7 +262,7 @@ struct Split {
 };
 Split split_of(std::int64_t d, int N) {
   const auto count = static_cast<int>((d + N - 1) / N);
-  int packets = N == 1 ? 8 : count <= 32 ? 1 : count <= 64 ? 2 : 4;
+  const int packets = N == 1 ? 8 : count <= 32 ? 1 : count <= 512 ? 2 : 4;
   const int threads = (count + packets - 1) / packets;
   if (threads > 32) return {packets, (threads + 31) / 32 * 32};
   int lanes = 1;
@@ -299,9 +330,9 @@ void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, co
     strides.h = h.trial_stride();
     strides.inv_rms = inv_rms.trial_stride();
     launch(ctx, add_rmsnorm_forward_kernel<T, N, V>,
-           dim3(blocks_for(rows, threads / lanes), static_cast<unsigned>(trials)), dim3(static_cast<unsigned>(threads)),
-           0, data_of<T>(x), data_of<T>(branch), data_of<float>(weight), data_of<T>(h), data_of<float>(inv_rms), shape,
-           strides);
+           dim3(blocks_for(rows, threads / lanes * kRowsAtOnce<N, V>), static_cast<unsigned>(trials)),
+           dim3(static_cast<unsigned>(threads)), 0, data_of<T>(x), data_of<T>(branch), data_of<float>(weight),
+           data_of<T>(h), data_of<float>(inv_rms), shape, strides);
   });
 }
 

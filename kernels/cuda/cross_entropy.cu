@@ -60,6 +60,11 @@ __device__ __forceinline__ void group_max(Partial& row, int lanes) {
   }
 }
 
+__device__ __forceinline__ int group_min(int x, int lanes) {
+  for (int offset = lanes / 2; offset > 0; offset /= 2) x = min(x, __shfl_xor_sync(kAllLanes, x, offset));
+  return x;
+}
+
 // From the warps' partials to the block's, in every thread. Warps are at most 32.
 template <class T, bool with_index>
 __device__ __forceinline__ void across_warps(Partial& row, Partial* buffer) {
@@ -116,27 +121,27 @@ __global__ void __launch_bounds__(most_threads(V)) loss_rows_kernel(T* logits, R
     if (column < a.width) {
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        if constexpr (train) {
-          row.max = fmaxf(row.max, x[j]);
-        } else if (x[j] > row.max) {
-          row.max = x[j];
-          row.at = column + j;
-        }
+        row.max = fmaxf(row.max, x[j]);
       }
     }
   }
-  group_max<!train>(row, a.lanes < 32 ? a.lanes : 32);
+  const int lanes = a.lanes < 32 ? a.lanes : 32;
+  group_max<false>(row, lanes);
 #pragma unroll
-  for (int k = 0; k < V; ++k) {
+  for (int k = V - 1; k >= 0; --k) {
     const int column = (k * a.lanes + lane) * N;
     float x[N];
     unpack<T, N>(packets[k], x);
     if (column < a.width) {
 #pragma unroll
-      for (int j = 0; j < N; ++j) row.sum += exponential<T>(x[j], row.shift());
+      for (int j = N - 1; j >= 0; --j) {
+        row.sum += exponential<T>(x[j], row.shift());
+        if constexpr (!train) row.at = x[j] == row.max ? column + j : row.at;  // ends with the lowest
+      }
     }
   }
-  row.sum = group_sum(row.sum, a.lanes < 32 ? a.lanes : 32);
+  row.sum = group_sum(row.sum, lanes);
+  if constexpr (!train) row.at = group_min(row.at, lanes);
   if (a.lanes > 32) across_warps<T, !train>(row, buffer);
   if (!valid) return;
   if (lane == 0) {

@@ -24,15 +24,14 @@ constexpr int kThreads = 256;
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(const T* __restrict__ table, const std::int32_t* __restrict__ tokens, T* __restrict__ x,
-                  std::int64_t rows, int d, std::int64_t table_stride, std::int64_t tokens_stride,
+                  unsigned packets, Divisor per_row, std::int64_t table_stride, std::int64_t tokens_stride,
                   std::int64_t x_stride) {
-  const unsigned per_row = d / N;
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const std::int64_t row = i < 0x7fffffff ? static_cast<unsigned>(i) / per_row : i / per_row;
-  if (row >= rows) return;
-  const std::int64_t column = (i - row * per_row) * N, token = tokens[blockIdx.y * tokens_stride + row];
-  store<T, N>(x + blockIdx.y * x_stride + row * d + column,
-              load<T, N>(table + blockIdx.y * table_stride + token * d + column));
+  const unsigned i = blockIdx.x * kThreads + threadIdx.x;
+  if (i >= packets) return;
+  const unsigned row = per_row.quotient(i), packet = i - row * per_row.divisor();
+  const std::int64_t token = tokens[blockIdx.y * tokens_stride + row];
+  store<T, N>(x + blockIdx.y * x_stride + static_cast<std::int64_t>(i) * N,
+              load<T, N>(table + blockIdx.y * table_stride + (token * per_row.divisor() + packet) * N));
 }
 
 // ---- the sort ----
@@ -300,16 +299,17 @@ void check_embed(const Checks& check, const Tensor& table, const Tensor& tokens,
   check.require(tokens.defined() && tokens.dtype() == DType::i32 && tokens.trials() == x.trials(),
                 "tokens should be i32 [P, B, T], are " + cpu::describe(tokens));
   check.rows("x", x, x.dtype(), x.trials(), tokens.trial_size(), table.dim(2));
-  check.require(tokens.trial_size() < (1 << 30) && x.dim(-1) >= 1 && x.dim(-1) < (1 << 24),
-                "2^30 rows of 2^24 elements are the limit, x is " + cpu::describe(x));
+  check.require(x.dim(-1) >= 1 && x.trial_size() < std::int64_t{1} << 31,
+                "2^31 elements a trial are the limit, x is " + cpu::describe(x));
 }
 
 template <class T, int N>
 void gather(Context& ctx, const Tensor& table, const Tensor& tokens, const Tensor& x) {
-  const std::int64_t rows = tokens.trial_size(), d = x.dim(-1);
-  launch(ctx, gather_kernel<T, N>, dim3(blocks_for(rows * (d / N), kThreads), static_cast<unsigned>(x.trials())),
-         dim3(kThreads), 0, data_of<T>(table), data_of<std::int32_t>(tokens), data_of<T>(x), rows, static_cast<int>(d),
-         table.trial_stride(), tokens.trial_stride(), x.trial_stride());
+  const std::int64_t packets = tokens.trial_size() * (x.dim(-1) / N);
+  launch(ctx, gather_kernel<T, N>, dim3(blocks_for(packets, kThreads), static_cast<unsigned>(x.trials())),
+         dim3(kThreads), 0, data_of<T>(table), data_of<std::int32_t>(tokens), data_of<T>(x),
+         static_cast<unsigned>(packets), Divisor(x.dim(-1) / N), table.trial_stride(), tokens.trial_stride(),
+         x.trial_stride());
 }
 
 // Sorts the tokens of `trials` trials; returns [trials, n] (position, token). Scratch stays taken.

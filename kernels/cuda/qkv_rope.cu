@@ -11,11 +11,12 @@ namespace {
 constexpr int kThreads = 256;
 
 struct RopeLayout {
-  std::int64_t rows, stride;  // of one trial: B * T rows; elements to the next trial
-  unsigned length;            // T
-  unsigned width;             // elements of a row
-  unsigned packets_per_head;  // hd / 2 / N
-  unsigned packets_per_row;   // of the query and key heads
+  std::int64_t stride;       // elements to the next trial
+  unsigned width;            // elements of a row
+  unsigned packets;          // of a trial's query and key heads
+  Divisor length;            // T
+  Divisor packets_per_head;  // hd / 2 / N
+  Divisor packets_per_row;   // of the query and key heads
 };
 
 // sign -1: the transposed rotation.
@@ -24,15 +25,15 @@ __global__ void __launch_bounds__(kThreads)
     rotate_kernel(const float* __restrict__ cos, const float* __restrict__ sin, const std::int32_t* __restrict__ on,
                   T* __restrict__ qkv, RopeLayout layout, float sign) {
   if (on[blockIdx.y] == 0) return;
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const std::int64_t row =
-      i < 0x7fffffff ? static_cast<unsigned>(i) / layout.packets_per_row : i / layout.packets_per_row;
-  if (row >= layout.rows) return;
-  const auto packet = static_cast<unsigned>(i - row * layout.packets_per_row);
-  const unsigned head = packet / layout.packets_per_head, at = (packet - head * layout.packets_per_head) * N;
-  const unsigned half = layout.packets_per_head * N;
-  const unsigned angle = static_cast<unsigned>(row % layout.length) * half + at;
-  T* low = qkv + blockIdx.y * layout.stride + row * layout.width + head * 2 * half + at;
+  const unsigned i = blockIdx.x * kThreads + threadIdx.x;
+  if (i >= layout.packets) return;
+  const unsigned row = layout.packets_per_row.quotient(i), packet = i - row * layout.packets_per_row.divisor();
+  const unsigned head = layout.packets_per_head.quotient(packet);
+  const unsigned at = (packet - head * layout.packets_per_head.divisor()) * N;
+  const unsigned half = layout.packets_per_head.divisor() * N;
+  const unsigned position = row - layout.length.quotient(row) * layout.length.divisor();
+  const std::int64_t angle = static_cast<std::int64_t>(position) * half + at;
+  T* low = qkv + blockIdx.y * layout.stride + static_cast<std::int64_t>(row) * layout.width + head * 2 * half + at;
   T* high = low + half;
   const auto lows = load<T, N>(low), highs = load<T, N>(high);
   float c[N], s[N], a[N], b[N], x[N], y[N];
@@ -53,16 +54,18 @@ __global__ void __launch_bounds__(kThreads)
 template <class T, int N>
 void rotate(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& qkv, float sign) {
   const std::int64_t per_head = heads.dim / 2 / N, per_row = (heads.query + heads.kv) * per_head;
-  const RopeLayout layout{qkv.trial_rows(),
-                          qkv.trial_stride(),
-                          static_cast<unsigned>(qkv.dim(2)),
+  const std::int64_t packets = qkv.trial_rows() * per_row;
+  if (packets == 0) return;
+  if (packets >= std::int64_t{1} << 31) throw std::invalid_argument("qkv_rope: 2^31 pairs a trial are the limit");
+  const RopeLayout layout{qkv.trial_stride(),
                           static_cast<unsigned>(qkv.dim(3)),
-                          static_cast<unsigned>(per_head),
-                          static_cast<unsigned>(per_row)};
-  launch(ctx, rotate_kernel<T, N>,
-         dim3(blocks_for(layout.rows * per_row, kThreads), static_cast<unsigned>(qkv.trials())), dim3(kThreads), 0,
-         data_of<float>(rope.cos), data_of<float>(rope.sin), data_of<std::int32_t>(rope.on), data_of<T>(qkv), layout,
-         sign);
+                          static_cast<unsigned>(packets),
+                          Divisor(qkv.dim(2)),
+                          Divisor(per_head),
+                          Divisor(per_row)};
+  launch(ctx, rotate_kernel<T, N>, dim3(blocks_for(packets, kThreads), static_cast<unsigned>(qkv.trials())),
+         dim3(kThreads), 0, data_of<float>(rope.cos), data_of<float>(rope.sin), data_of<std::int32_t>(rope.on),
+         data_of<T>(qkv), layout, sign);
 }
 
 void check_and_rotate(Context& ctx, const char* op, const Heads& heads, const Rope& rope, const Tensor& qkv,

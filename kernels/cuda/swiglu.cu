@@ -9,19 +9,18 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kRepeat = 2;
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;  // of out, a trial
 
 // Where packet i of a trial lies: in gate_up (of rows of 2 f) and in out (of rows of f).
 struct GateLayout {
-  std::int64_t packets;  // of one trial: rows * f / N
-  unsigned per_row;      // f / N
+  unsigned packets;  // of one trial: rows * f / N
+  Divisor per_row;   // f / N
   std::int64_t gate_stride, out_stride, grad_stride, act_stride;
 };
 
-template <int N>
-__device__ __forceinline__ std::int64_t gate_at(const GateLayout& layout, std::int64_t i) {
-  // Divisions of 32 bits where they do.
-  const std::int64_t row = i < 0x7fffffff ? static_cast<unsigned>(i) / layout.per_row : i / layout.per_row;
-  return (i + row * layout.per_row) * N;
+// The packet of gate_up that holds the gate of packet i; up lies a row of packets further.
+__device__ __forceinline__ std::int64_t gate_packet(const GateLayout& layout, unsigned i) {
+  return static_cast<std::int64_t>(layout.per_row.quotient(i)) * layout.per_row.divisor() + i;
 }
 
 template <class T, int N>
@@ -29,26 +28,26 @@ __global__ void __launch_bounds__(kThreads)
     swiglu_forward_kernel(const T* __restrict__ gate_up, T* __restrict__ out, GateLayout layout) {
   gate_up += blockIdx.y * layout.gate_stride;
   out += blockIdx.y * layout.out_stride;
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * (kThreads * kRepeat) + threadIdx.x;
+  const unsigned first = blockIdx.x * (kThreads * kRepeat) + threadIdx.x;
   Packed<T, N> gates[kRepeat], ups[kRepeat];
 #pragma unroll
   for (int k = 0; k < kRepeat; ++k) {
-    const std::int64_t i = first + k * kThreads;
+    const unsigned i = first + k * kThreads;
     if (i >= layout.packets) break;
-    const T* gate = gate_up + gate_at<N>(layout, i);
+    const T* gate = gate_up + gate_packet(layout, i) * N;
     gates[k] = load<T, N>(gate);
-    ups[k] = load<T, N>(gate + static_cast<std::int64_t>(layout.per_row) * N);
+    ups[k] = load<T, N>(gate + layout.per_row.divisor() * N);
   }
 #pragma unroll
   for (int k = 0; k < kRepeat; ++k) {
-    const std::int64_t i = first + k * kThreads;
+    const unsigned i = first + k * kThreads;
     if (i >= layout.packets) break;
     float g[N], u[N], y[N];
     unpack<T, N>(gates[k], g);
     unpack<T, N>(ups[k], u);
 #pragma unroll
     for (int j = 0; j < N; ++j) y[j] = g[j] * reciprocal<T>(1.0F + exponential<T>(-g[j])) * u[j];
-    store<T, N>(out + i * N, pack<T, N>(y));
+    store<T, N>(out + static_cast<std::int64_t>(i) * N, pack<T, N>(y));
   }
 }
 
@@ -59,10 +58,11 @@ __global__ void __launch_bounds__(kThreads)
   dout += blockIdx.y * layout.out_stride;
   gate_up += blockIdx.y * layout.gate_stride;
   dgate_up += blockIdx.y * layout.grad_stride;
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const unsigned i = blockIdx.x * kThreads + threadIdx.x;
   if (i >= layout.packets) return;
-  const std::int64_t at = gate_at<N>(layout, i), up_at = at + static_cast<std::int64_t>(layout.per_row) * N;
-  const auto gate = load<T, N>(gate_up + at), up = load<T, N>(gate_up + up_at), grad = load<T, N>(dout + i * N);
+  const std::int64_t at = gate_packet(layout, i) * N, out_at = static_cast<std::int64_t>(i) * N;
+  const unsigned to_up = layout.per_row.divisor() * N;
+  const auto gate = load<T, N>(gate_up + at), up = load<T, N>(gate_up + at + to_up), grad = load<T, N>(dout + out_at);
   float g[N], u[N], d[N], dgate[N], dup[N], y[N];
   unpack<T, N>(gate, g);
   unpack<T, N>(up, u);
@@ -76,14 +76,18 @@ __global__ void __launch_bounds__(kThreads)
     y[j] = silu * u[j];
   }
   store<T, N>(dgate_up + at, pack<T, N>(dgate));
-  store<T, N>(dgate_up + up_at, pack<T, N>(dup));
-  if (act != nullptr) store<T, N>(act + blockIdx.y * layout.act_stride + i * N, pack<T, N>(y));
+  store<T, N>(dgate_up + at + to_up, pack<T, N>(dup));
+  if (act != nullptr) store<T, N>(act + blockIdx.y * layout.act_stride + out_at, pack<T, N>(y));
 }
 
 template <class T, int N>
 GateLayout layout_of(const Tensor& gate_up, const Tensor& out) {
-  return {
-      out.trial_size() / N, static_cast<unsigned>(out.dim(-1) / N), gate_up.trial_stride(), out.trial_stride(), 0, 0};
+  return {static_cast<unsigned>(out.trial_size() / N),
+          Divisor(out.dim(-1) / N),
+          gate_up.trial_stride(),
+          out.trial_stride(),
+          0,
+          0};
 }
 
 template <class T, int N>
@@ -112,6 +116,7 @@ void swiglu_forward(Context& ctx, const Tensor& gate_up, const Tensor& out) {
   const std::int64_t f = out.dim(-1);
   check.rows("gate_up", gate_up, out.dtype(), out.trials(), out.trial_rows(), 2 * f);
   if (f == 0) return;
+  check.require(out.trial_size() < kMaxElements, "2^31 elements a trial are the limit, out is " + cpu::describe(out));
   const bool vector = f % (16 / size_of(out.dtype())) == 0 && aligned(gate_up, 16) && aligned(out, 16);
   if (out.dtype() == DType::f32) {
     vector ? forward<float, kLanes<float>>(ctx, gate_up, out) : forward<float, 1>(ctx, gate_up, out);
@@ -129,6 +134,8 @@ void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, co
   check.rows("dgate_up", dgate_up, dout.dtype(), dout.trials(), rows, 2 * f);
   if (act.defined()) check.rows("act", act, dout.dtype(), dout.trials(), rows, f);
   if (f == 0) return;
+  check.require(dout.trial_size() < kMaxElements,
+                "2^31 elements a trial are the limit, dout is " + cpu::describe(dout));
   const bool vector = f % (16 / size_of(dout.dtype())) == 0 && aligned(gate_up, 16) && aligned(dout, 16) &&
                       aligned(dgate_up, 16) && aligned(act, 16);
   if (dout.dtype() == DType::f32) {

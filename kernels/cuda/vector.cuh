@@ -175,4 +175,21 @@ __device__ __forceinline__ float reciprocal(float x) {
   }
 }
 
+// n / divisor and n % divisor for 0 <= n < 2^31 without a division: a multiplication and a shift (Granlund, Montgomery,
+// "Division by invariant integers using multiplication", PLDI 1994). Made on the host.
+class Divisor {
+ public:
+  explicit Divisor(std::int64_t divisor) : divisor_(static_cast<unsigned>(divisor)) {
+    while ((std::uint64_t{1} << shift_) < divisor_) ++shift_;
+    multiplier_ = static_cast<unsigned>((((std::uint64_t{1} << shift_) - divisor_) << 32) / divisor_ + 1);
+  }
+  [[nodiscard]] __host__ __device__ unsigned divisor() const { return divisor_; }
+  [[nodiscard]] __device__ __forceinline__ unsigned quotient(unsigned n) const {
+    return (__umulhi(n, multiplier_) + n) >> shift_;
+  }
+
+ private:
+  unsigned divisor_, multiplier_ = 0, shift_ = 0;
+};
+
 }  // namespace hylas::kernels::cuda
