@@ -11,6 +11,7 @@
 #include "search/cli/store_options.hpp"
 #include "search/cli/sweep_text.hpp"
 #include "search/run/controller.hpp"
+#include "search/run/devices.hpp"
 #include "search/run/interrupt.hpp"
 #include "search/space/embedded.hpp"
 #include "search/space/space.hpp"
@@ -29,12 +30,14 @@ constexpr double budget_tokens = 5e5;
 
 struct Options {
   CommonOptions common;
+  std::string device = "cpu";
 };
 
-search::SweepSummary sweep(const search::Space& space, db::Store& store, const CommonOptions& common) {
+search::SweepSummary sweep(const search::Space& space, db::Store& store, const Options& asked) {
   search::SweepOptions options;
   options.space_text = search::demo_space;
-  options.threads = common.threads;
+  options.threads = asked.common.threads;
+  options.devices = search::worker_devices(asked.device);
   options.program_version = HYLAS_VERSION;
   options.progress = search::default_progress();
   const search::InterruptGuard guard;
@@ -74,12 +77,13 @@ std::string as_json(const search::SweepSummary& summary, const search::StudyRuns
 }
 
 int run(const Options& options) {
+  (void)search::worker_devices(options.device);  // one that is not there ends it before anything is said or written
   const auto space = search::parse_space(search::demo_space, "demo.toml (built in)");
   std::fprintf(stderr,
                "hylas demo: %zu designs x %zu seeds of a tiny hybrid, into ./%s; stop and rerun it as you like\n",
                space.designs.size(), space.trials.size() / space.designs.size(), db_file);
   auto store = StoreOptions{db_file, ""}.open(db::Access::create);
-  const auto summary = sweep(space, store, options.common);
+  const auto summary = sweep(space, store, options);
   if (summary.exit_code() == exit_interrupted) {
     print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, db_file));
     return exit_interrupted;
@@ -101,8 +105,11 @@ int run(const Options& options) {
 
 void add_demo(Program& program) {
   auto options = std::make_shared<Options>();
-  add_command(program, program.app, "demo", "the whole chain at toy size on the CPU, in minutes; writes ./demo.db",
-              "hylas demo", options->common, [options] { return run(*options); });
+  auto* command =
+      add_command(program, program.app, "demo", "the whole chain at toy size on the CPU, in minutes; writes ./demo.db",
+                  "hylas demo", options->common, [options] { return run(*options); });
+  command->add_option("--device", options->device, "auto, cpu, cuda or cuda:N; toys of this size suit the CPU")
+      ->capture_default_str();
 }
 
 }  // namespace hylas::cli

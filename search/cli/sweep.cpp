@@ -6,12 +6,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "model/cohort.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
 #include "search/cli/sweep_text.hpp"
 #include "search/run/controller.hpp"
+#include "search/run/devices.hpp"
 #include "search/run/interrupt.hpp"
 #include "search/space/space.hpp"
 
@@ -24,6 +24,7 @@ struct Options {
   std::string space;
   std::string db;
   std::string progress;
+  double gpu_memory = 0;  // GiB
   bool dry_run = false;
   bool profile = false;
   bool no_final_checkpoints = false;
@@ -57,11 +58,13 @@ int dry_run(const Options& options, const search::Space& space) {
 
 int run(Options options) {
   const auto space = search::load_space(options.space);
+  auto& sweep = options.sweep;
   // Before the store is made: designs that this program can describe but not train, devices that are not there.
-  for (const auto& trial : space.trials) model::check_trainable(trial, {.device = options.sweep.device});
+  sweep.devices = search::worker_devices(sweep.device);
+  for (const auto& trial : space.trials) search::check_trainable_on(trial, sweep.device, sweep.devices.front());
   if (options.dry_run) return dry_run(options, space);
   if (options.db.empty()) throw model::InputError("hylas sweep needs --db FILE: where the results go (or --dry-run)");
-  auto& sweep = options.sweep;
+  sweep.gpu_bytes = static_cast<std::size_t>(options.gpu_memory * (std::size_t{1} << 30));
   sweep.space_text = read_text(options.space);
   sweep.threads = options.common.threads;
   sweep.keep_final_checkpoint = !options.no_final_checkpoints;
@@ -82,6 +85,7 @@ int run(Options options) {
 
 void add_sweep(Program& program) {
   auto options = std::make_shared<Options>();
+  options->sweep.device = "auto";
   auto* command = add_command(program, program.app, "sweep", "trains the trials of a space; run it again to resume",
                               "hylas sweep search/space/examples/demo.toml --db demo.db", options->common,
                               [options] { return run(*options); });
@@ -93,7 +97,11 @@ void add_sweep(Program& program) {
   command->add_flag("--profile", options->profile, "print where the time went, on stderr");
   command->add_option("--progress", options->progress, "jsonl: one object a line on stderr after each commit; none")
       ->check(CLI::IsMember({"jsonl", "none", "text"}));
-  command->add_option("--device", options->sweep.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command
+      ->add_option("--device", options->sweep.device, "auto (all GPUs, else the CPU), cpu, cuda (all GPUs) or cuda:N")
+      ->capture_default_str();
+  command->add_option("--gpu-memory", options->gpu_memory, "GiB to use of each GPU (default: nearly all that is free)")
+      ->check(CLI::Range(0.001, 1e6));
   command->add_option("--max-cohort", options->sweep.max_cohort, "trials in lockstep at most (0: what memory allows)")
       ->check(CLI::Range(0, 4096));
   command->add_option("--checkpoint-seconds", options->sweep.checkpoint_seconds, "time between checkpoints")

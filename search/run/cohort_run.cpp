@@ -49,10 +49,11 @@ void CohortRun::run() {
   for (const Slot& slot : slots_) specs.push_back(*slot.member.spec);
   const model::Recipe& recipe = specs.front().recipe;
   evaluations_ = model::evaluation_steps(recipe.eval, recipe.steps);
-  cohort_ = std::make_unique<model::Cohort>(std::move(specs),
-                                            model::CohortOptions{sweep_.options.threads, sweep_.options.device});
+  const model::CohortOptions options{sweep_.options.threads, sweep_.device, sweep_.options.gpu_bytes};
+  cohort_ = std::make_unique<model::Cohort>(std::move(specs), options);
+  sweep_.reporter.plan(sweep_.worker, cohort_->plan_text());
   load_members();
-  sweep_.reporter.cohort(active(), cohort_->steps());
+  sweep_.reporter.cohort(sweep_.worker, active(), cohort_->steps());
   while (active() > 0) {
     if (sweep_.interrupted()) {
       save_all(interrupt_seconds);
@@ -122,7 +123,8 @@ void CohortRun::train_until(std::int64_t step) {
     if (done > 1 && since(start) > slice_seconds * 2) slice_ = std::max<std::int64_t>(1, slice_ / 2);
     sweep_.summary.tokens += tokens;
     record_divergences(divergences);
-    sweep_.reporter.advance(cohort_->step(), active(), tokens, flops_per_step * static_cast<double>(done));
+    sweep_.reporter.advance(sweep_.worker, cohort_->step(), active(), tokens,
+                            flops_per_step * static_cast<double>(done));
     // Where an evaluation is due it comes first: its checkpoint then needs no second one.
     if (cohort_->step() < step) checkpoint_if_due();
     renew_if_due();

@@ -6,6 +6,7 @@
 // through, and members() then says who was still in. Thread-safety: one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -33,15 +34,20 @@ struct Member {
   double flops_per_token = 0;
 };
 
-// What all groups of a sweep share.
+// What all groups of one worker share.
 struct SweepContext {
   db::Store& store;
   const SweepOptions& options;
   CheckpointFiles files;
   Reporter& reporter;
   SweepSummary& summary;
+  const std::atomic<bool>& stop;  // another worker has thrown
+  int worker = 0;
+  std::string device = "cpu";
 
-  [[nodiscard]] bool interrupted() const { return options.interrupt != nullptr && options.interrupt->load(); }
+  [[nodiscard]] bool interrupted() const {
+    return stop.load() || (options.interrupt != nullptr && options.interrupt->load());
+  }
 };
 
 class CohortRun {

@@ -12,10 +12,14 @@
 // go.
 // - Interrupted or killed at any moment, the next call with the same space continues from the checkpoints, records the
 //   points made since then again, and finds the same bits. Finished trials are not run again.
-// - Several processes may sweep one store at once: each claims cohorts of its own.
+// - Several processes may sweep one store at once: each claims cohorts of its own. So do the workers of one sweep, one
+// a
+//   device: a cohort leaves the others their share, and when one worker throws, all checkpoint and give back their
+//   claims before the call throws what it threw.
 //
 // Errors: InputError (exit 2) for trials that cannot be trained at all, StoreError (its own exit codes). An interrupt
-// is no error: the summary says so. Thread-safety: one call per Store at a time.
+// is no error: the summary says so. DeviceError where a device is not there or a GPU stops working. Thread-safety: one
+// call per Store at a time.
 #pragma once
 
 #include <atomic>
@@ -23,6 +27,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "db/store.hpp"
 #include "search/run/profile.hpp"
@@ -40,12 +45,14 @@ enum class Progress : std::uint8_t {
 [[nodiscard]] Progress default_progress();
 
 struct SweepOptions {
-  std::string space_text;     // the space file as written, kept beside its canonical form
-  bool extend = false;        // let the space of an existing study change
-  bool retry_failed = false;  // run failed trials again from their beginning
-  int threads = 0;            // < 1: all
-  std::string device = "cpu";
-  std::size_t max_cohort = 0;  // trials in lockstep; 0: what memory allows, at most 256
+  std::string space_text;            // the space file as written, kept beside its canonical form
+  bool extend = false;               // let the space of an existing study change
+  bool retry_failed = false;         // run failed trials again from their beginning
+  int threads = 0;                   // < 1: all
+  std::string device = "cpu";        // auto, cpu, cuda, cuda:N: what worker_devices() (devices.hpp) makes workers of
+  std::vector<std::string> devices;  // a worker each, instead of those of `device`; one device may stand here twice
+  std::size_t gpu_bytes = 0;         // of each GPU's memory; 0: nearly all that is free
+  std::size_t max_cohort = 0;        // trials in lockstep; 0: what memory allows, at most 256
   double checkpoint_seconds =
       30;  // cadence; 0: after every slice of training, negative: only at the end and on interrupts
   bool keep_final_checkpoint = true;
@@ -61,7 +68,7 @@ struct SweepSummary {
   std::int64_t trained = 0;                       // trials this call brought to an end
   std::int64_t already_finished = 0;
   std::int64_t tokens = 0;  // trained by this call
-  double seconds = 0;
+  double seconds = 0;       // of the wall clock
   bool interrupted = false;
   Profile profile;
 

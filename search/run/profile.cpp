@@ -7,6 +7,14 @@
 
 namespace hylas::search {
 
+void Profile::add(const Profile& worker) {
+  training += worker.training;
+  evaluation += worker.evaluation;
+  store += worker.store;
+  checkpoints += worker.checkpoints;
+  total += worker.total;
+}
+
 double Profile::other() const {
   return std::max(0.0, total - training - evaluation - store - checkpoints);
 }

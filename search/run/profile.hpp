@@ -1,5 +1,5 @@
 // Where the time of a sweep went: training, evaluation, store, checkpoints, other. Printed by `sweep --profile`.
-// Units: seconds of the controller's wall clock. Thread-safety: plain data.
+// Units: seconds of a worker's wall clock, added up over the workers. Thread-safety: plain data.
 #pragma once
 
 #include <chrono>
@@ -14,6 +14,7 @@ struct Profile {
   double checkpoints = 0;
   double total = 0;
 
+  void add(const Profile& worker);
   [[nodiscard]] double other() const;  // planning, set-up of cohorts, progress
   // (total - training - evaluation) / total: what the controller itself costs.
   [[nodiscard]] double overhead_share() const;

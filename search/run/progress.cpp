@@ -37,6 +37,7 @@ std::string duration_text(double seconds) {
 Reporter::Reporter(Progress mode, std::FILE* stream) : mode_(mode), stream_(stream) {}
 
 void Reporter::start(std::int64_t trials, std::int64_t finished, double flops) {
+  const std::scoped_lock lock(mutex_);
   trials_ = trials;
   finished_ = finished;
   flops_left_ = flops;
@@ -48,15 +49,28 @@ void Reporter::start(std::int64_t trials, std::int64_t finished, double flops) {
   }
 }
 
-void Reporter::cohort(std::size_t trials, std::int64_t steps) {
-  active_ = trials;
-  steps_ = steps;
+void Reporter::plan(int worker, const std::string& text) {
+  const std::scoped_lock lock(mutex_);
+  if (mode_ == Progress::none || mode_ == Progress::jsonl || plans_[worker] == text) return;
+  plans_[worker] = text;
+  line("sweep: " + text);
+}
+
+void Reporter::cohort(int worker, std::size_t trials, std::int64_t steps) {
+  const std::scoped_lock lock(mutex_);
+  cohorts_[worker] = {.active = trials, .step = 0, .steps = steps};
   draw();
 }
 
-void Reporter::advance(std::int64_t step, std::size_t active, std::int64_t tokens, double flops) {
-  step_ = step;
-  active_ = active;
+void Reporter::idle(int worker) {
+  const std::scoped_lock lock(mutex_);
+  cohorts_.erase(worker);
+}
+
+void Reporter::advance(int worker, std::int64_t step, std::size_t active, std::int64_t tokens, double flops) {
+  const std::scoped_lock lock(mutex_);
+  cohorts_[worker].step = step;
+  cohorts_[worker].active = active;
   tokens_ += tokens;
   flops_done_ += flops;
   flops_left_ = std::max(0.0, flops_left_ - flops);
@@ -64,11 +78,13 @@ void Reporter::advance(std::int64_t step, std::size_t active, std::int64_t token
 }
 
 void Reporter::finished(double flops) {
+  const std::scoped_lock lock(mutex_);
   ++finished_;
   flops_left_ = std::max(0.0, flops_left_ - flops);
 }
 
 void Reporter::commit(const CommitNews& news) {
+  const std::scoped_lock lock(mutex_);
   if (mode_ != Progress::jsonl) return;
   line(nlohmann::json{{"event", "commit"},
                       {"step", news.step},
@@ -80,6 +96,7 @@ void Reporter::commit(const CommitNews& news) {
 }
 
 void Reporter::warn(const std::string& message) {
+  const std::scoped_lock lock(mutex_);
   if (mode_ == Progress::jsonl) {
     const auto replace = nlohmann::json::error_handler_t::replace;
     line(nlohmann::json{{"event", "warning"}, {"message", message}}.dump(-1, ' ', false, replace));
@@ -89,6 +106,7 @@ void Reporter::warn(const std::string& message) {
 }
 
 void Reporter::end(const std::string& message) {
+  const std::scoped_lock lock(mutex_);
   if (mode_ == Progress::jsonl) {
     line(nlohmann::json{{"event", "end"}, {"message", message}}.dump());
   } else if (mode_ != Progress::none) {
@@ -98,8 +116,13 @@ void Reporter::end(const std::string& message) {
 
 std::string Reporter::status_line() const {
   const double seconds = std::chrono::duration<double>(Clock::now() - started_).count();
-  std::string text =
-      fmt::format("{}/{} trials finished, {} training at step {}/{}", finished_, trials_, active_, step_, steps_);
+  std::size_t active = 0;
+  std::string steps;
+  for (const auto& [worker, cohort] : cohorts_) {
+    active += cohort.active;
+    steps += fmt::format("{}{}/{}", steps.empty() ? " at step " : ", ", cohort.step, cohort.steps);
+  }
+  std::string text = fmt::format("{}/{} trials finished, {} training{}", finished_, trials_, active, steps);
   if (seconds > 0 && tokens_ > 0) text += fmt::format(", {} tokens/s", scaled(static_cast<double>(tokens_) / seconds));
   if (flops_done_ > 0 && flops_left_ > 0) {
     text += fmt::format(", at most {} left", duration_text(flops_left_ / flops_done_ * seconds));

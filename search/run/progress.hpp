@@ -3,13 +3,14 @@
 //
 // JSON lines: {"event": "start"|"commit"|"end", ...}; a commit has "step", "tokens", "trials" (keys with points at that
 // step), "checkpoints" (keys) and "finished" {key: state}. Uses no colours, so NO_COLOR has nothing to switch off.
-// Thread-safety: one thread at a time.
+// Thread-safety: all workers of a sweep share one Reporter; calls wait for each other.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,12 @@ class Reporter {
 
   // flops: of all trials of this sweep that are still to be trained, if none stops early.
   void start(std::int64_t trials, std::int64_t finished, double flops);
-  void cohort(std::size_t trials, std::int64_t steps);
-  // After a slice of training: where the cohort stands, and what was done since the last call.
-  void advance(std::int64_t step, std::size_t active, std::int64_t tokens, double flops);
+  // What is planned for a worker's next cohort; said where it is news. Not among the JSON lines.
+  void plan(int worker, const std::string& text);
+  void cohort(int worker, std::size_t trials, std::int64_t steps);
+  // After a slice of training: where the worker's cohort stands, and what was done since the last call.
+  void advance(int worker, std::int64_t step, std::size_t active, std::int64_t tokens, double flops);
+  void idle(int worker);  // its cohort has ended
   // A trial ended; `flops` will not be trained any more.
   void finished(double flops);
   void commit(const CommitNews& news);
@@ -47,14 +51,20 @@ class Reporter {
   void line(const std::string& text);  // whole, flushed
   [[nodiscard]] std::string status_line() const;
 
+  struct Cohort {
+    std::size_t active = 0;
+    std::int64_t step = 0, steps = 0;
+  };
+
+  std::mutex mutex_;
   Progress mode_;
   std::FILE* stream_;
   Clock::time_point started_ = Clock::now();
   Clock::time_point drawn_{};
   bool on_line_ = false;  // an unfinished terminal line stands there
   std::int64_t trials_ = 0, finished_ = 0, tokens_ = 0;
-  std::int64_t step_ = 0, steps_ = 0;
-  std::size_t active_ = 0;
+  std::map<int, Cohort> cohorts_;     // by worker, those in training
+  std::map<int, std::string> plans_;  // by worker, the last one said
   double flops_done_ = 0, flops_left_ = 0;
 };
 
