@@ -5,6 +5,7 @@
 //   forward:   x += branch (when present);  inv_rms = (mean(x^2) + eps)^-1/2;  h = weight * x * inv_rms
 //   backward:  dx += d h/d x applied to dh;  dweight += sum over rows of dh * x * inv_rms
 //              (dx holds the gradient that arrives along the residual stream; x is the value after the sum)
+//              residual, where it is given, holds that gradient instead: dx = residual + d h/d x applied to dh
 //              h, where it is given, receives the forward pass's h again, so that nobody needs to keep it;
 //              inv_rms may be absent where x and eps are there to make it again (both on a GPU only)
 //
@@ -20,6 +21,7 @@ namespace hylas::kernels {
 void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, const Tensor& weight, double eps,
                          const Tensor& h, const Tensor& inv_rms);
 void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
-                          const Tensor& dx, const Tensor& dweight, const Tensor& h = {}, double eps = 0);
+                          const Tensor& dx, const Tensor& dweight, const Tensor& h = {}, double eps = 0,
+                          const Tensor& residual = {});
 
 }  // namespace hylas::kernels

@@ -47,8 +47,10 @@ void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, co
   run<cpu::add_rmsnorm_forward, cuda::add_rmsnorm_forward>(ctx, x, branch, weight, eps, h, inv_rms);
 }
 void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
-                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double eps) {
-  run<cpu::add_rmsnorm_backward, cuda::add_rmsnorm_backward>(ctx, dh, x, weight, inv_rms, dx, dweight, h, eps);
+                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double eps,
+                          const Tensor& residual) {
+  run<cpu::add_rmsnorm_backward, cuda::add_rmsnorm_backward>(ctx, dh, x, weight, inv_rms, dx, dweight, h, eps,
+                                                             residual);
 }
 void qkv_rope_forward(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& qkv) {
   run<cpu::qkv_rope_forward, cuda::qkv_rope_forward>(ctx, heads, rope, qkv);

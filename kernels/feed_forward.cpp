@@ -4,7 +4,6 @@
 #include "kernels/build.hpp"
 #include "kernels/cuda/fused.hpp"
 #include "kernels/linear.hpp"
-#include "kernels/memory.hpp"
 #include "kernels/swiglu.hpp"
 
 namespace hylas::kernels {
@@ -60,9 +59,8 @@ void feed_forward_backward(Context& ctx, const Tensor& x, const FeedForwardWeigh
   linear_backward_input(ctx, dy, weights.down, dact, false);
   linear_backward_weight(ctx, dy, saved.act, gradients.down);
   swiglu_backward(ctx, dact, saved.gate_up, dgate_up, {});
-  copy(ctx, dy, dx);
   norm_linear_backward(ctx, dgate_up, x, weights.norm, eps, weights.gate_up, saved.norm, dx, gradients.norm,
-                       gradients.gate_up);
+                       gradients.gate_up, dy);
 }
 
 }  // namespace hylas::kernels

@@ -50,12 +50,13 @@ void norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm_weigh
 
 void norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight, double eps,
                           const Tensor& w, const NormSaved& saved, const Tensor& dx, const Tensor& dnorm_weight,
-                          const Tensor& dw) {
+                          const Tensor& dw, const Tensor& residual) {
   const ArenaScope scope(ctx.arena);
   const Tensor h = saved.h.defined() ? saved.h : like(ctx, x);
   const Tensor remade = saved.h.defined() ? Tensor() : h;  // who keeps no h makes it again
   if constexpr (with_cuda) {
     if (fused(ctx, x, w, nullptr)) {
+      if (residual.defined()) copy(ctx, residual, dx);
       cuda::fused_norm_linear_backward(ctx, dy, x, norm_weight, eps, w, dx, h, dnorm_weight);
       linear_backward_weight(ctx, dy, h, dw);
       return;
@@ -63,7 +64,7 @@ void norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const
   }
   const Tensor dh = like(ctx, x);
   linear_backward_input(ctx, dy, w, dh, false);
-  add_rmsnorm_backward(ctx, dh, x, norm_weight, saved.inv_rms, dx, dnorm_weight, remade, eps);
+  add_rmsnorm_backward(ctx, dh, x, norm_weight, saved.inv_rms, dx, dnorm_weight, remade, eps, residual);
   linear_backward_weight(ctx, dy, h, dw);
 }
 

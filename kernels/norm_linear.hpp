@@ -5,7 +5,8 @@
 //   forward:  h = norm_weight * x * inv_rms, y = h W^T; with a rope (whose heads then say what y is) the query and key
 //             heads of y are rotated. What backward needs is taken from ctx.arena; a backend that makes h again keeps
 //             none.
-//   backward: dw += dy^T h;  dx += the gradient through product and norm;  dnorm_weight += likewise
+//   backward: dw += dy^T h;  dx += the gradient through product and norm (dx = residual + it, where a
+//             residual is given);  dnorm_weight += likewise
 //
 // dtypes and sources: linear.hpp, add_rmsnorm.hpp, qkv_rope.hpp. On a GPU narrow bf16 models run as one kernel
 // (kernels/cuda/fused.hpp), everything else as the operators one after another.
@@ -30,6 +31,6 @@ void norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm_weigh
                          const Tensor& y, NormSaved& saved, const RopeEpilogue* rope = nullptr);
 void norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight, double eps,
                           const Tensor& w, const NormSaved& saved, const Tensor& dx, const Tensor& dnorm_weight,
-                          const Tensor& dw);
+                          const Tensor& dw, const Tensor& residual = {});
 
 }  // namespace hylas::kernels

@@ -41,7 +41,9 @@ LayerData LayoutData::layer(int index) const {
     auto* data = const_cast<std::int32_t*>(base + (index * 3 + i) * trials_);  // NOLINT: operators only read it
     return Tensor(data, kernels::DType::i32, {trials_}, device);
   };
-  return {.window = part(0), .rope_on = part(1), .sink_on = part(2)};
+  const auto sinks = values_.begin() + (index * 3 + 2) * trials_;
+  const bool any_sink = std::any_of(sinks, sinks + trials_, [](std::int32_t on) { return on != 0; });
+  return {.window = part(0), .rope_on = part(1), .sink_on = part(2), .any_sink = any_sink};
 }
 
 Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device) : rope_(device) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdlib>
 #include <map>
+#include <stdexcept>
 #include <vector>
 
 #include "kernels/cuda/runtime.hpp"
@@ -28,6 +29,7 @@ struct Group {
   std::vector<float> copy;
 
   Group(const char* name, const kernels::Tensor& tensor, bool read) : prefix(name), block(tensor) {
+    if (!block.defined()) throw std::logic_error("a trial that has left its cohort has no weights to save or load");
     if (on_cpu()) return;
     copy.resize(static_cast<std::size_t>(block.size()));
     if (read) kernels::cuda::download(copy.data(), block.data(), copy.size() * sizeof(float), block.device().index);

@@ -46,7 +46,8 @@ void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, co
 }
 
 void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
-                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double /*eps*/) {
+                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double /*eps*/,
+                          const Tensor& residual) {
   const cpu::Check check(ctx, "add_rmsnorm_backward");
   check.by_dtype("x", x, [&](auto zero) {
     using T = decltype(zero);
@@ -54,6 +55,7 @@ void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const
     check.rows("dh", dh, x.dtype(), x.trials(), x.trial_rows(), x.dim(-1));
     check.rows("dx", dx, x.dtype(), x.trials(), x.trial_rows(), x.dim(-1));
     check.tensor("dweight", dweight, x.dtype(), {x.trials(), x.dim(-1)});
+    if (residual.defined() && residual.data() != dx.data()) cpu::copy(ctx, residual, dx);
     check.require(!h.defined(), "the CPU keeps the forward pass's h and does not make it again");
     for (std::int64_t p = 0; p < x.trials(); ++p) {
       cpu::NormRows<T> r;

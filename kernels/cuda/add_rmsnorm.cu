@@ -24,7 +24,7 @@ struct NormShape {
 };
 
 struct NormStrides {  // from one trial to the next
-  std::int64_t x, branch, weight, h, inv_rms, dh, dx, partial;
+  std::int64_t x, branch, weight, h, inv_rms, dh, residual, dx, partial;
 };
 
 // Sums over a row's threads. Blocks: `buffer` holds one value a warp; it must not be in use by an earlier sum that some
@@ -43,18 +43,17 @@ constexpr int most_threads(int usual) {
 template <int N, int V>
 constexpr int kRowsAtOnce = N == 1 || V == 4 ? 1 : 4 / V;
 
-template <class T, int N, int V>
+template <class T, int N, int V, bool with_branch>
 __global__ void __launch_bounds__(most_threads<T, N, V>(kForwardThreads))
     add_rmsnorm_forward_kernel(T* x, const T* __restrict__ branch, const float* __restrict__ weight, T* __restrict__ h,
                                float* __restrict__ inv_rms, NormShape shape, NormStrides strides) {
   constexpr int R = kRowsAtOnce<N, V>;
   __shared__ float buffer[R][32];
-  const int lane = static_cast<int>(threadIdx.x) % shape.lanes, groups = static_cast<int>(blockDim.x) / shape.lanes;
-  const std::int64_t first_row =
-      static_cast<std::int64_t>(blockIdx.x) * groups * R + static_cast<int>(threadIdx.x) / shape.lanes;
+  const auto [lane, group, groups] = group_of(shape.lanes);
+  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * (groups * R) + group;
   const std::int64_t p = blockIdx.y;
   x += p * strides.x;
-  branch += p * strides.branch;
+  if constexpr (with_branch) branch += p * strides.branch;
   const auto at = [&](int r, int k) { return (first_row + r * groups) * shape.d + (k * shape.lanes + lane) * N; };
   const auto here = [&](int r, int k) {
     return first_row + r * groups < shape.rows && (k * shape.lanes + lane) * N < shape.d;
@@ -65,7 +64,7 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kForwardThreads))
 #pragma unroll
     for (int k = 0; k < V; ++k) {
       values[r][k] = here(r, k) ? load<T, N>(x + at(r, k)) : zeros<T, N>();
-      if (strides.branch >= 0) added[r][k] = here(r, k) ? load<T, N>(branch + at(r, k)) : zeros<T, N>();
+      if constexpr (with_branch) added[r][k] = here(r, k) ? load<T, N>(branch + at(r, k)) : zeros<T, N>();
     }
   }
   float w[V][N];
@@ -81,7 +80,7 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kForwardThreads))
     for (int k = 0; k < V; ++k) {
       float v[N];
       unpack<T, N>(values[r][k], v);
-      if (strides.branch >= 0) {
+      if constexpr (with_branch) {
         float b[N];
         unpack<T, N>(added[r][k], b);
 #pragma unroll
@@ -112,15 +111,16 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kForwardThreads))
 template <class T, int N, int V>
 __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
     add_rmsnorm_backward_kernel(const T* __restrict__ dh, const T* __restrict__ x, const float* __restrict__ weight,
-                                const float* __restrict__ inv_rms, T* __restrict__ dx, T* __restrict__ h,
+                                const float* __restrict__ inv_rms, const T* residual, T* dx, T* __restrict__ h,
                                 float* __restrict__ partial, int chunk, NormShape shape, NormStrides strides) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   __shared__ float buffer[2][2][32];  // of every other turn: one barrier a turn is enough
-  const int lane = static_cast<int>(threadIdx.x) % shape.lanes, groups = static_cast<int>(blockDim.x) / shape.lanes;
+  const auto [lane, group, groups] = group_of(shape.lanes);
   const std::int64_t p = blockIdx.y;
   const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * chunk;
   dh += p * strides.dh;
   x += p * strides.x;
+  residual += p * strides.residual;  // may be dx
   dx += p * strides.dx;
   weight += p * strides.weight;
   float w[V][N], dw[V][N];
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
   Packed<T, N> xs[V], dhs[V], dxs[V], next_xs[V], next_dhs[V], next_dxs[V];
   float next_inv = 0;
   const auto fetch = [&](int turn) {
-    const std::int64_t row = begin + turn + static_cast<int>(threadIdx.x) / shape.lanes;
+    const std::int64_t row = begin + turn + group;
     if (strides.inv_rms >= 0 && turn < chunk && row < shape.rows) next_inv = inv_rms[p * strides.inv_rms + row];
 #pragma unroll
     for (int k = 0; k < V; ++k) {
@@ -145,13 +145,14 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
       const std::int64_t at = row * shape.d + column;
       next_xs[k] = here ? load<T, N>(x + at) : zeros<T, N>();
       next_dhs[k] = here ? load<T, N>(dh + at) : zeros<T, N>();
-      next_dxs[k] = here ? load<T, N>(dx + at) : zeros<T, N>();
+      next_dxs[k] = here ? load<T, N>(residual + at) : zeros<T, N>();
     }
   };
+  int odd = 0;
   if constexpr (ahead) fetch(0);
   for (int turn = 0; turn < chunk; turn += groups) {
     if constexpr (!ahead) fetch(turn);
-    const std::int64_t row = begin + turn + static_cast<int>(threadIdx.x) / shape.lanes;
+    const std::int64_t row = begin + turn + group;
     const bool valid = row < shape.rows;
     const std::int64_t first = row * shape.d;
 #pragma unroll
@@ -162,7 +163,8 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
     }
     float inv = next_inv;
     if constexpr (ahead) fetch(turn + groups);
-    auto& buffers = buffer[turn / groups % 2];
+    auto& buffers = buffer[odd];
+    odd = 1 - odd;
     float squares = 0, products = 0;  // sums of x^2 and of dh x w
 #pragma unroll
     for (int k = 0; k < V; ++k) {
@@ -325,11 +327,12 @@ void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, co
     const NormShape shape{rows, static_cast<int>(d), lanes, static_cast<float>(eps)};
     NormStrides strides{};
     strides.x = x.trial_stride();
-    strides.branch = stride_or_absent(branch);
+    strides.branch = branch.trial_stride();
     strides.weight = weight.trial_stride();
     strides.h = h.trial_stride();
     strides.inv_rms = inv_rms.trial_stride();
-    launch(ctx, add_rmsnorm_forward_kernel<T, N, V>,
+    launch(ctx,
+           branch.defined() ? add_rmsnorm_forward_kernel<T, N, V, true> : add_rmsnorm_forward_kernel<T, N, V, false>,
            dim3(blocks_for(rows, threads / lanes * kRowsAtOnce<N, V>), static_cast<unsigned>(trials)),
            dim3(static_cast<unsigned>(threads)), 0, data_of<T>(x), data_of<T>(branch), data_of<float>(weight),
            data_of<T>(h), data_of<float>(inv_rms), shape, strides);
@@ -337,15 +340,18 @@ void add_rmsnorm_forward(Context& ctx, const Tensor& x, const Tensor& branch, co
 }
 
 void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
-                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double eps) {
+                          const Tensor& dx, const Tensor& dweight, const Tensor& h, double eps,
+                          const Tensor& residual) {
   const Checks check("add_rmsnorm_backward");
+  const Tensor& from = residual.defined() ? residual : dx;
   check_norm(check, x, weight, inv_rms, false);
   const std::int64_t d = x.dim(-1), rows = x.trial_rows(), trials = x.trials();
   check.rows("dh", dh, x.dtype(), trials, rows, d).rows("dx", dx, x.dtype(), trials, rows, d);
+  check.rows("residual", from, x.dtype(), trials, rows, d);
   check.sized("dweight", dweight, DType::f32, trials, d);
   if (h.defined()) check.rows("h", h, x.dtype(), trials, rows, d);
   const bool vector = d % (16 / size_of(x.dtype())) == 0 && aligned(x, 16) && aligned(dh, 16) && aligned(dx, 16) &&
-                      aligned(weight, 16) && aligned(h, 16);
+                      aligned(from, 16) && aligned(weight, 16) && aligned(h, 16);
   by_layout(x.dtype(), vector, d, [&]<class T, int N, int V>(int lanes) {
     const int threads = lanes > 32 ? lanes : kBackwardThreads;
     const std::int64_t chunk = chunk_of(rows, threads / lanes), chunks = (rows + chunk - 1) / chunk;
@@ -360,12 +366,13 @@ void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const
     strides.inv_rms = stride_or_absent(inv_rms);
     strides.dh = dh.trial_stride();
     strides.dx = dx.trial_stride();
+    strides.residual = from.trial_stride();
     strides.partial = partial.trial_stride();
     const std::size_t shared = lanes > 32 ? 0 : static_cast<std::size_t>(threads / 32 * d) * sizeof(float);
     launch(ctx, add_rmsnorm_backward_kernel<T, N, V>,
            dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(trials)), dim3(static_cast<unsigned>(threads)),
-           shared, data_of<T>(dh), data_of<T>(x), data_of<float>(weight), data_of<float>(inv_rms), data_of<T>(dx),
-           data_of<T>(h), data_of<float>(partial), static_cast<int>(chunk), shape, strides);
+           shared, data_of<T>(dh), data_of<T>(x), data_of<float>(weight), data_of<float>(inv_rms), data_of<T>(from),
+           data_of<T>(dx), data_of<T>(h), data_of<float>(partial), static_cast<int>(chunk), shape, strides);
     launch(ctx, add_chunks_kernel, dim3(blocks_for(d, 32), static_cast<unsigned>(trials)), dim3(1024), 0,
            data_of<float>(partial), static_cast<int>(chunks), static_cast<int>(d), data_of<float>(dweight),
            partial.trial_stride(), dweight.trial_stride());

@@ -65,13 +65,14 @@ class CudaEngine final : public Engine {
     const std::int64_t most = std::max<std::int64_t>(1, kMicroBatchTokens / sizes_.context);
     const std::int64_t parts = (sizes_.batch + most - 1) / most;
     micro_batch_ = (sizes_.batch + parts - 1) / parts;
+    eval_batch_ = std::min(sizes_.sequences, most);
     const kernels::cuda::GpuInfo info = runtime_.info();
     name_ = info.name;
     budget_ = static_cast<std::size_t>(kShareOfFreeMemory * static_cast<double>(info.free_bytes));
     if (options.gpu_bytes > 0) budget_ = std::min(budget_, options.gpu_bytes);
   }
 
-  // Bytes that `trials` trials need with the present micro-batch.
+  // With the present micro-batch.
   [[nodiscard]] std::size_t bytes_for(std::int64_t trials) {
     Context planner;
     planner.device = device_;
@@ -88,10 +89,8 @@ class CudaEngine final : public Engine {
   }
 
   [[nodiscard]] std::int64_t trials_that_fit() {
-    const std::size_t one = bytes_for(1), two = bytes_for(2);
-    if (one >= budget_) return 1;
-    const std::size_t more = (budget_ - one) / std::max<std::size_t>(1, two - one);
-    return static_cast<std::int64_t>(std::min(kMostTrials, more + 1));
+    const std::size_t one = bytes_for(1), another = bytes_for(2) - one;
+    return one >= budget_ ? 1 : static_cast<std::int64_t>(std::min(kMostTrials, 1 + (budget_ - one) / another));
   }
 
   void allocate() {
@@ -113,6 +112,7 @@ class CudaEngine final : public Engine {
             sizes_.trials, mebibytes(bytes), device_.index, micro_batch_, mebibytes(budget_)));
       }
       micro_batch_ = (micro_batch_ + 1) / 2;
+      eval_batch_ = (eval_batch_ + 1) / 2;
     }
     all_ = cuda::take_buffers(ctx_.arena, sizes_);
     send_values(all_.eval_tokens, split_.tokens);
@@ -142,8 +142,7 @@ class CudaEngine final : public Engine {
       kernels::cuda::upload(all_.weights.trial<float>(static_cast<std::int64_t>(first)), block.data(),
                             block.size() * sizeof(float), device_.index);
     }
-    slots_.resize(trials.size());
-    for (std::size_t i = 0; i < trials.size(); ++i) slots_[i] = i;
+    for (std::size_t i = 0; i < trials.size(); ++i) slots_.push_back(i);
     view_blocks(trials);
     dirty_ = true;
   }
@@ -152,7 +151,7 @@ class CudaEngine final : public Engine {
     runtime_.make_current();
     for (std::int64_t done = 0; done < steps;) {
       const std::int64_t n = std::min(steps - done, cuda::kTableSteps);
-      send_state(trials);
+      if (!send_state(trials)) return;
       for (std::int64_t i = 0; i < n; ++i) {
         step_graph_.run(ctx_, [&] { train_step(ctx_, buffers_, *layout_); });
       }
@@ -187,7 +186,10 @@ class CudaEngine final : public Engine {
     }
     if (staying.empty() || 2 * staying.size() > slots_.size()) return;
     for (std::size_t slot = 0, to = 0; slot < slots_.size(); ++slot) {
-      if (!trials[slots_[slot]].active) continue;
+      if (!trials[slots_[slot]].active) {
+        trials[slots_[slot]].blocks = {};  // its memory goes to others
+        continue;
+      }
       if (to != slot) move_slot(static_cast<std::int64_t>(slot), static_cast<std::int64_t>(to));
       ++to;
     }
@@ -251,9 +253,8 @@ class CudaEngine final : public Engine {
       Tensor all(part.data(), part.dtype(), {P, count, sizes_.context}, part.device());
       return all.set_trial_stride(0);
     };
-    const std::int64_t most = std::max<std::int64_t>(1, std::min(S, kMicroBatchTokens / sizes_.context));
-    for (std::int64_t first = 0; first < S; first += most) {
-      const std::int64_t count = std::min(most, S - first);
+    for (std::int64_t first = 0; first < S; first += eval_batch_) {
+      const std::int64_t count = std::min(eval_batch_, S - first);
       proxy_.evaluate(ctx, layout, weights_of(b), shared(b.eval_tokens, first, count),
                       shared(b.eval_targets, first, count), cuda::sequences(b.eval_loss, first, count),
                       cuda::sequences(b.eval_predicted, first, count));
@@ -308,7 +309,8 @@ class CudaEngine final : public Engine {
     dirty_ = false;
   }
 
-  void send_state(const std::vector<TrialState>& trials) {
+  // False when there is nobody left to train.
+  bool send_state(const std::vector<TrialState>& trials) {
     refresh();
     const std::size_t P = slots_.size();
     std::vector<float> lr(P * cuda::kTableSteps), max_norm(P), decay(P);
@@ -316,8 +318,9 @@ class CudaEngine final : public Engine {
     std::vector<double> train_loss(P), last_loss(P);
     std::int64_t first = std::numeric_limits<std::int64_t>::max();
     for (const std::size_t trial : slots_) {
-      if (trials[trial].active) first = std::min(first, trials[trial].step + 1);
+      if (trials[trial].active && !trials[trial].diverged) first = std::min(first, trials[trial].step + 1);
     }
+    if (first == std::numeric_limits<std::int64_t>::max()) return false;
     for (std::size_t s = 0; s < P; ++s) {
       const TrialState& trial = trials[slots_[s]];
       const Recipe& recipe = trial.spec.recipe;
@@ -345,6 +348,7 @@ class CudaEngine final : public Engine {
     send_values(a.sequence, sequence);
     send_values(a.train_loss, train_loss);
     send_values(a.last_loss, last_loss);
+    return true;
   }
 
   void receive_state(std::vector<TrialState>& trials) const {
@@ -372,7 +376,7 @@ class CudaEngine final : public Engine {
   cuda::EvaluationSplit split_;
   std::optional<RecallDevice> recall_;
   cuda::Sizes sizes_;
-  std::int64_t micro_batch_ = 1;
+  std::int64_t micro_batch_ = 1, eval_batch_ = 1;
   std::size_t budget_ = 0, planned_ = 0;
   std::string name_;
   cuda::Buffers all_, buffers_;  // all slots; those in use

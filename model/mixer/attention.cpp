@@ -59,6 +59,7 @@ class Attention final : public MixerOperator {
 
  private:
   [[nodiscard]] kernels::AttentionData attention_data(const LayerData& data, const Weights& weights) const {
+    if (!data.any_sink) return {.window = data.window, .sink = {}, .sink_on = {}};
     return {.window = data.window, .sink = table_.view(weights, sinks_), .sink_on = data.sink_on};
   }
 

@@ -30,6 +30,7 @@ struct LayerData {
   kernels::Tensor window;   // >= 1; the context for full attention
   kernels::Tensor rope_on;  // 0: NoPE
   kernels::Tensor sink_on;  // 0: no sink
+  bool any_sink = true;     // false: no trial has one, so that nobody needs to look
 };
 
 // What a mixer keeps from forward to backward, in its own order.
