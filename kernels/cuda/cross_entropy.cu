@@ -89,23 +89,27 @@ constexpr int most_threads(int packets) {
   return packets == 8 ? 1024 : packets == 4 ? 512 : kGroupThreads;
 }
 
+// Which threads share a row: a.lanes of a warp, a whole warp, a whole block. Constants where they can be.
+enum class Sharing { part, warp, block };
+
 // V packets of N elements a thread; lanes * V * N >= width.
-template <class T, int N, int V, bool train>
+template <class T, int N, int V, Sharing sharing, bool train>
 __global__ void __launch_bounds__(most_threads(V)) loss_rows_kernel(T* logits, RowArrays a) {
   __shared__ Partial buffer[32];
-  const int lane = static_cast<int>(threadIdx.x) % a.lanes, groups = static_cast<int>(blockDim.x) / a.lanes;
-  const std::int64_t p = blockIdx.y;
-  const std::int64_t r = static_cast<std::int64_t>(blockIdx.x) * groups + static_cast<int>(threadIdx.x) / a.lanes;
+  const Group group = group_of(sharing == Sharing::part ? a.lanes : sharing == Sharing::warp ? 32 : 64);
+  const int lane = group.lane, in_warp = sharing == Sharing::part ? a.lanes : 32;
+  const int threads = sharing == Sharing::block ? static_cast<int>(blockDim.x) : in_warp;  // of a row
+  const std::int64_t p = blockIdx.y, r = static_cast<std::int64_t>(blockIdx.x) * group.count + group.index;
   const bool valid = r < a.rows;
-  const int target = valid ? a.targets[p * a.targets_stride + r] : -1;
-  const bool scored = target >= 0;
   logits += p * a.logits_stride + r * a.width;
   Packed<T, N> packets[V];
 #pragma unroll
   for (int k = 0; k < V; ++k) {
-    const int column = (k * a.lanes + lane) * N;
-    packets[k] = scored && column < a.width ? load<T, N>(logits + column) : zeros<T, N>();
+    const int column = (k * threads + lane) * N;
+    packets[k] = valid && column < a.width ? load<T, N>(logits + column) : zeros<T, N>();
   }
+  const int target = valid ? a.targets[p * a.targets_stride + r] : -1;
+  const bool scored = target >= 0;
   float target_logit = 0;
   if (scored && lane == 0) {
     float one[1];
@@ -115,7 +119,7 @@ __global__ void __launch_bounds__(most_threads(V)) loss_rows_kernel(T* logits, R
   Partial row = nothing();
 #pragma unroll
   for (int k = 0; k < V; ++k) {
-    const int column = (k * a.lanes + lane) * N;
+    const int column = (k * threads + lane) * N;
     float x[N];
     unpack<T, N>(packets[k], x);
     if (column < a.width) {
@@ -125,11 +129,10 @@ __global__ void __launch_bounds__(most_threads(V)) loss_rows_kernel(T* logits, R
       }
     }
   }
-  const int lanes = a.lanes < 32 ? a.lanes : 32;
-  group_max<false>(row, lanes);
+  group_max<false>(row, in_warp);
 #pragma unroll
   for (int k = V - 1; k >= 0; --k) {
-    const int column = (k * a.lanes + lane) * N;
+    const int column = (k * threads + lane) * N;
     float x[N];
     unpack<T, N>(packets[k], x);
     if (column < a.width) {
@@ -140,9 +143,9 @@ __global__ void __launch_bounds__(most_threads(V)) loss_rows_kernel(T* logits, R
       }
     }
   }
-  row.sum = group_sum(row.sum, lanes);
-  if constexpr (!train) row.at = group_min(row.at, lanes);
-  if (a.lanes > 32) across_warps<T, !train>(row, buffer);
+  row.sum = group_sum(row.sum, in_warp);
+  if constexpr (!train) row.at = group_min(row.at, in_warp);
+  if constexpr (sharing == Sharing::block) across_warps<T, !train>(row, buffer);
   if (!valid) return;
   if (lane == 0) {
     if (scored) {
@@ -156,7 +159,7 @@ __global__ void __launch_bounds__(most_threads(V)) loss_rows_kernel(T* logits, R
     const float factor = a.scale / row.sum, shift = row.shift();
 #pragma unroll
     for (int k = 0; k < V; ++k) {
-      const int column = (k * a.lanes + lane) * N;
+      const int column = (k * threads + lane) * N;
       if (column >= a.width) break;
       float x[N];
       unpack<T, N>(packets[k], x);
@@ -226,19 +229,17 @@ __global__ void __launch_bounds__(1024) wide_loss_rows_kernel(T* logits, RowArra
   }
 }
 
-template <class T, int N, int V, bool train>
+template <class T, int N, int V, Sharing sharing, bool train>
 void launch_rows(Context& ctx, const Tensor& logits, RowArrays a, int packets) {
-  const int threads = (packets + V - 1) / V;
-  if (threads > 32) {
-    a.lanes = (threads + 31) / 32 * 32;
-  } else {
-    a.lanes = 1;
-    while (a.lanes < threads) a.lanes *= 2;
+  a.lanes = 32;
+  if (sharing == Sharing::part) {
+    while (a.lanes > 1 && a.lanes / 2 >= packets) a.lanes /= 2;
   }
-  const int block = a.lanes > 32 ? a.lanes : kGroupThreads;
-  launch(ctx, loss_rows_kernel<T, N, V, train>,
-         dim3(blocks_for(a.rows, block / a.lanes), static_cast<unsigned>(logits.trials())),
-         dim3(static_cast<unsigned>(block)), 0, data_of<T>(logits), a);
+  const int block = sharing == Sharing::block ? (packets + 32 * V - 1) / (32 * V) * 32 : kGroupThreads;
+  const int rows = sharing == Sharing::block ? 1 : block / a.lanes;
+  launch(ctx, loss_rows_kernel<T, N, V, sharing, train>,
+         dim3(blocks_for(a.rows, rows), static_cast<unsigned>(logits.trials())), dim3(static_cast<unsigned>(block)), 0,
+         data_of<T>(logits), a);
 }
 
 // The kernel is a function of dtype, width and alignment.
@@ -252,13 +253,15 @@ void loss_rows(Context& ctx, const Tensor& logits, const RowArrays& a) {
            dim3(static_cast<unsigned>(a.rows), static_cast<unsigned>(logits.trials())), dim3(threads), 0,
            data_of<T>(logits), a);
   } else if (packets <= 32) {
-    launch_rows<T, N, 1, train>(ctx, logits, a, packets);
+    launch_rows<T, N, 1, Sharing::part, train>(ctx, logits, a, packets);
   } else if (packets <= 64) {
-    launch_rows<T, N, 2, train>(ctx, logits, a, packets);
+    launch_rows<T, N, 2, Sharing::warp, train>(ctx, logits, a, packets);
+  } else if (packets <= 128) {
+    launch_rows<T, N, 4, Sharing::warp, train>(ctx, logits, a, packets);
   } else if (packets <= 4 * 512) {
-    launch_rows<T, N, 4, train>(ctx, logits, a, packets);
+    launch_rows<T, N, 4, Sharing::block, train>(ctx, logits, a, packets);
   } else {
-    launch_rows<T, N, 8, train>(ctx, logits, a, packets);
+    launch_rows<T, N, 8, Sharing::block, train>(ctx, logits, a, packets);
   }
 }
 

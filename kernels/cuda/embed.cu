@@ -41,6 +41,7 @@ constexpr int kRounds = 16;                   // of 32 positions a warp
 constexpr int kTile = kWarps * kRounds * 32;  // positions of a block
 constexpr int kMaxDigitBits = 12;
 constexpr int kScanThreads = 1024;
+constexpr int kNearTiles = 16;
 
 struct SortPass {
   const std::int32_t* tokens;  // [P, n]
@@ -97,17 +98,28 @@ __device__ __forceinline__ void rank_tile(const SortPass& pass, std::uint16_t* c
   __syncthreads();
 }
 
+// The counts need no order: integer additions in shared memory.
 __global__ void __launch_bounds__(kThreads) count_kernel(SortPass pass) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
-  auto* counts = reinterpret_cast<std::uint16_t*>(shared_memory);
-  TileRanks ranks;
-  rank_tile(pass, counts, ranks);
-  std::int32_t* out = pass.places + (static_cast<std::int64_t>(blockIdx.y) * pass.tiles + blockIdx.x) * pass.digits;
-  for (int digit = static_cast<int>(threadIdx.x); digit < pass.digits; digit += kThreads) {
-    int sum = 0;
-    for (int warp = 0; warp < kWarps; ++warp) sum += counts[warp * pass.digits + digit];
-    out[digit] = sum;
+  auto* counts = reinterpret_cast<int*>(shared_memory);
+  const std::int64_t p = blockIdx.y;
+  for (int digit = static_cast<int>(threadIdx.x); digit < pass.digits; digit += kThreads) counts[digit] = 0;
+  int tokens[kRounds];
+#pragma unroll
+  for (int round = 0; round < kRounds; ++round) {
+    const int i = first_of_warp() + round * 32;
+    tokens[round] = i >= pass.n            ? -1
+                    : pass.from != nullptr ? pass.from[p * pass.n + i].y
+                                           : pass.tokens[p * pass.tokens_stride + i];
   }
+  __syncthreads();
+#pragma unroll
+  for (int round = 0; round < kRounds; ++round) {
+    if (tokens[round] >= 0) atomicAdd(&counts[(tokens[round] >> pass.shift) & (pass.digits - 1)], 1);
+  }
+  __syncthreads();
+  std::int32_t* out = pass.places + (p * pass.tiles + blockIdx.x) * pass.digits;
+  for (int digit = static_cast<int>(threadIdx.x); digit < pass.digits; digit += kThreads) out[digit] = counts[digit];
 }
 
 // counts [tiles, digits] of a trial become places: digits in order, the tiles of a digit in order.
@@ -118,10 +130,18 @@ __global__ void __launch_bounds__(kScanThreads) place_kernel(std::int32_t* place
   int begin = 0;  // of the digits of this turn
   for (int first = 0; first < digits; first += kScanThreads) {
     const int digit = first + static_cast<int>(threadIdx.x);
+    std::int32_t* column = places + digit;
+    int near[kNearTiles];  // counts of the first tiles
     int count = 0;
+#pragma unroll
+    for (int tile = 0; tile < kNearTiles; ++tile) {
+      near[tile] = digit < digits && tile < tiles ? column[tile * digits] : 0;
+    }
+#pragma unroll
+    for (int tile = 0; tile < kNearTiles; ++tile) count += near[tile];
     if (digit < digits) {
-#pragma unroll 4
-      for (int tile = 0; tile < tiles; ++tile) count += places[static_cast<std::int64_t>(tile) * digits + digit];
+#pragma unroll 8
+      for (int tile = kNearTiles; tile < tiles; ++tile) count += column[static_cast<std::int64_t>(tile) * digits];
     }
     int upto = count;  // of the warp's digits up to this one
     for (int offset = 1; offset < 32; offset *= 2) {
@@ -135,10 +155,14 @@ __global__ void __launch_bounds__(kScanThreads) place_kernel(std::int32_t* place
       if (w < warp) place += sums[w];
       begin += sums[w];
     }
+#pragma unroll
+    for (int tile = 0; tile < kNearTiles; ++tile) {
+      if (digit < digits && tile < tiles) column[tile * digits] = place;
+      place += near[tile];
+    }
     if (digit < digits) {
-#pragma unroll 4
-      for (int tile = 0; tile < tiles; ++tile) {
-        std::int32_t& at = places[static_cast<std::int64_t>(tile) * digits + digit];
+      for (int tile = kNearTiles; tile < tiles; ++tile) {
+        std::int32_t& at = column[static_cast<std::int64_t>(tile) * digits];
         const int here = at;
         at = place;
         place += here;
@@ -167,17 +191,21 @@ __global__ void __launch_bounds__(kThreads) scatter_kernel(SortPass pass) {
   const std::int64_t p = blockIdx.y;
   const std::int32_t* places = pass.places + (p * pass.tiles + blockIdx.x) * pass.digits;
   const std::uint16_t* mine = counts + static_cast<int>(threadIdx.x) / 32 * pass.digits;
+  int place[kRounds];
 #pragma unroll
   for (int round = 0; round < kRounds; ++round) {
-    if (first_of_warp() + round * 32 >= pass.n) continue;
     const std::uint32_t digit = ranks.digit_and_rank[round] >> 16, rank = ranks.digit_and_rank[round] & 0xffffU;
-    pass.to[p * pass.n + places[digit] + mine[digit] + static_cast<int>(rank)] = ranks.entry[round];
+    place[round] = places[digit] + mine[digit] + static_cast<int>(rank);
+  }
+#pragma unroll
+  for (int round = 0; round < kRounds; ++round) {
+    if (first_of_warp() + round * 32 < pass.n) pass.to[p * pass.n + place[round]] = ranks.entry[round];
   }
 }
 
 // ---- the sums ----
 
-constexpr int kUnroll = 4;  // rows a thread has under way
+constexpr int kSumThreads = 128;
 
 struct SumArrays {
   const int2* order;  // [P, n] (position, token), sorted
@@ -192,14 +220,15 @@ struct SumArrays {
 // Which window and which columns this thread works on.
 template <int N>
 __device__ __forceinline__ bool place_of(const SumArrays& a, int& window, int& column) {
-  const int item = static_cast<int>(blockIdx.x) * (kThreads / a.lanes) + static_cast<int>(threadIdx.x) / a.lanes;
+  const int item = static_cast<int>(blockIdx.x) * (kSumThreads / a.lanes) + group_of(a.lanes).index;
   window = item / a.slabs;
-  column = (item - window * a.slabs) * a.lanes * N + static_cast<int>(threadIdx.x) % a.lanes * N;
+  column = (item - window * a.slabs) * a.lanes * N + group_of(a.lanes).lane * N;
   return window < a.windows && column < a.d;
 }
 
-template <class T, int N>
-__global__ void __launch_bounds__(kThreads) sum_windows_kernel(const T* __restrict__ dx, SumArrays a) {
+// kUnroll rows are under way at once; where tokens are rare, so are the rows of the table they will be added to.
+template <class T, int N, int kUnroll, bool rare>
+__global__ void __launch_bounds__(kSumThreads) sum_windows_kernel(const T* __restrict__ dx, SumArrays a) {
   int window = 0, column = 0;
   if (!place_of<N>(a, window, column)) return;
   const std::int64_t p = blockIdx.y;
@@ -214,7 +243,7 @@ __global__ void __launch_bounds__(kThreads) sum_windows_kernel(const T* __restri
   for (int i = begin; i < end; i += kUnroll) {
     int2 entry[kUnroll + 1];
     Packed<T, N> rows[kUnroll];
-    float old[kUnroll][N];
+    float old[rare ? kUnroll : 1][N];
     bool last[kUnroll];  // of its token
 #pragma unroll
     for (int u = 0; u <= kUnroll; ++u) entry[u] = i + u < a.n ? order[i + u] : make_int2(0, -1);
@@ -223,8 +252,10 @@ __global__ void __launch_bounds__(kThreads) sum_windows_kernel(const T* __restri
       const bool here = i + u < end;
       rows[u] = here ? load<T, N>(dx + static_cast<std::int64_t>(entry[u].x) * a.d) : zeros<T, N>();
       last[u] = here && entry[u + 1].y != entry[u].y;
-      if (last[u] && entry[u].y != before) {
-        load_floats<float, N>(table + static_cast<std::int64_t>(entry[u].y) * a.d, old[u]);
+      if constexpr (rare) {
+        if (last[u] && entry[u].y != before) {
+          load_floats<float, N>(table + static_cast<std::int64_t>(entry[u].y) * a.d, old[u]);
+        }
       }
     }
 #pragma unroll
@@ -239,9 +270,12 @@ __global__ void __launch_bounds__(kThreads) sum_windows_kernel(const T* __restri
       if (token == before) {
         store_floats<float, N>(part, sum);
       } else {
+        float* out = table + static_cast<std::int64_t>(token) * a.d;
+        auto& row = old[rare ? u : 0];
+        if constexpr (!rare) load_floats<float, N>(out, row);
 #pragma unroll
-        for (int j = 0; j < N; ++j) old[u][j] += sum[j];
-        store_floats<float, N>(table + static_cast<std::int64_t>(token) * a.d, old[u]);
+        for (int j = 0; j < N; ++j) row[j] += sum[j];
+        store_floats<float, N>(out, row);
       }
       token = -1;
 #pragma unroll
@@ -253,7 +287,8 @@ __global__ void __launch_bounds__(kThreads) sum_windows_kernel(const T* __restri
 
 // Adds up the parts of the token that begins in this window and goes on after it, if there is one.
 template <int N>
-__global__ void __launch_bounds__(kThreads) sum_parts_kernel(SumArrays a) {
+__global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(SumArrays a) {
+  constexpr int kUnroll = 4;
   int window = 0, column = 0;
   if (!place_of<N>(a, window, column)) return;
   const std::int64_t p = blockIdx.y;
@@ -327,14 +362,14 @@ const int2* sort_positions(Context& ctx, const Tensor& tokens, std::int64_t tria
   int2* buffers[2] = {ctx.arena.take<int2>(trials * pass.n),
                       passes > 1 ? ctx.arena.take<int2>(trials * pass.n) : nullptr};
   const dim3 grid(static_cast<unsigned>(pass.tiles), static_cast<unsigned>(trials));
-  const std::size_t shared = static_cast<std::size_t>(kWarps * pass.digits) * sizeof(std::uint16_t);
+  const auto digits = static_cast<std::size_t>(pass.digits);
   for (int i = 0; i < passes; ++i) {
     pass.shift = i * digit_bits;
     pass.to = buffers[i % 2];
-    launch(ctx, count_kernel, grid, dim3(kThreads), shared, pass);
+    launch(ctx, count_kernel, grid, dim3(kThreads), digits * sizeof(int), pass);
     launch(ctx, place_kernel, dim3(static_cast<unsigned>(trials)), dim3(kScanThreads), 0, pass.places, pass.tiles,
            pass.digits);
-    launch(ctx, scatter_kernel, grid, dim3(kThreads), shared, pass);
+    launch(ctx, scatter_kernel, grid, dim3(kThreads), digits * kWarps * sizeof(std::uint16_t), pass);
     pass.from = pass.to;
   }
   return pass.from;
@@ -353,10 +388,11 @@ void sum_rows(Context& ctx, const Tensor& dx, const Tensor& dtable, SumArrays a)
   a.windows = (a.n + a.window - 1) / a.window;
   a.parts_stride = (static_cast<std::int64_t>(a.windows) * 2 * a.d + 3) / 4 * 4;
   a.parts = ctx.arena.take<float>(trials * a.parts_stride);
-  const dim3 grid(blocks_for(static_cast<std::int64_t>(a.windows) * a.slabs, kThreads / a.lanes),
+  const dim3 grid(blocks_for(static_cast<std::int64_t>(a.windows) * a.slabs, kSumThreads / a.lanes),
                   static_cast<unsigned>(trials));
-  launch(ctx, sum_windows_kernel<T, N>, grid, dim3(kThreads), 0, data_of<T>(dx), a);
-  launch(ctx, sum_parts_kernel<N>, grid, dim3(kThreads), 0, a);
+  auto* kernel = a.window > 32 ? sum_windows_kernel<T, N, 8, false> : sum_windows_kernel<T, N, 4, true>;
+  launch(ctx, kernel, grid, dim3(kSumThreads), 0, data_of<T>(dx), a);
+  launch(ctx, sum_parts_kernel<N>, grid, dim3(kSumThreads), 0, a);
 }
 
 }  // namespace

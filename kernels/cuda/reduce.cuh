@@ -7,6 +7,20 @@ namespace hylas::kernels::cuda {
 
 inline constexpr unsigned kAllLanes = 0xffffffffU;
 
+// How a block is cut into groups of neighbouring threads: `lanes` threads each, a power of two up to 32, or the whole
+// block where lanes is more than 32.
+struct Group {
+  int lane;   // of this thread in its group
+  int index;  // of its group in the block
+  int count;  // of groups
+};
+__device__ __forceinline__ Group group_of(int lanes) {
+  const int thread = static_cast<int>(threadIdx.x);
+  if (lanes > 32) return {thread, 0, 1};
+  const int shift = __ffs(lanes) - 1;
+  return {thread & (lanes - 1), thread >> shift, static_cast<int>(blockDim.x) >> shift};
+}
+
 // The sum over each group of `lanes` (a power of two up to 32) neighbouring lanes, in every lane of the group.
 template <class T>
 __device__ __forceinline__ T group_sum(T x, int lanes) {

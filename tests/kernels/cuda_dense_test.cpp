@@ -58,14 +58,15 @@ void check_rmsnorm(Gpu& gpu, DType t, const Shapes& shapes, bool with_branch) {
       const DeviceTensor weight(DType::f32, {p, d}, weights, first, gap);
       const DeviceTensor dh(t, {p, b, length, d}, dhs, first, gap);
       const DeviceTensor h(t, {p, b, length, d}, gap), inv(DType::f32, {p, b, length}, gap);
-      const DeviceTensor dx(t, {p, b, length, d}, dxs, first, gap), dx_again(t, {p, b, length, d}, dxs, first, gap);
+      const DeviceTensor dx(t, {p, b, length, d}, dxs, first, gap), dx_again(t, {p, b, length, d}, gap);
+      const DeviceTensor residual(t, {p, b, length, d}, dxs, first, gap);
       const DeviceTensor dweight(DType::f32, {p, d}, dweights, first, gap),
           dweight_again(DType::f32, {p, d}, dweights, first, gap);
       const DeviceTensor h_again(t, {p, b, length, d}, gap);
       cuda::add_rmsnorm_forward(gpu.ctx, x, with_branch ? branch.tensor() : Tensor(), weight, eps, h, inv);
       cuda::add_rmsnorm_backward(gpu.ctx, dh, x, weight, inv, dx, dweight, {}, eps);
-      cuda::add_rmsnorm_backward(gpu.ctx, dh, x, weight, {}, dx_again, dweight_again, h_again, eps);
-      for (const auto* m : {&x, &h, &inv, &dx, &dweight, &h_again}) m->check_fences();
+      cuda::add_rmsnorm_backward(gpu.ctx, dh, x, weight, {}, dx_again, dweight_again, h_again, eps, residual);
+      for (const auto* m : {&x, &h, &inv, &dx, &dweight, &dx_again, &h_again}) m->check_fences();
       for (std::int64_t i = 0; i < p; ++i) {
         CHECK(same_bits(h.values(i), h_again.values(i)));
         CHECK(same_bits(dx.values(i), dx_again.values(i)));
