@@ -5,8 +5,8 @@
 // through in micro-batches of at most kMicroBatchTokens tokens a trial, a function of batch and context only, so that a
 // trial's sums do not depend on its neighbours; only where a single trial does not fit are they made smaller.
 //
-// Slots: slot s of the blocks holds trial slots_[s]. Trials that have left stay in their slot, trained but not looked
-// at, until half of the slots are free; then the rest moves together and the graphs are recorded anew.
+// Slot s of the blocks holds trial slots_[s]. Trials that have left stay there until half of the slots are free; then
+// the rest moves together and the graphs are recorded anew.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -122,7 +122,6 @@ class CudaEngine final : public Engine {
   }
 
   [[nodiscard]] const ParameterTable& parameters() const override { return proxy_.parameters(); }
-
   void place(std::vector<TrialState>& trials) override {
     const std::int64_t N = sizes_.parameters;
     const std::size_t weights = proxy_.parameters().stored().size();
@@ -198,7 +197,6 @@ class CudaEngine final : public Engine {
   }
 
   [[nodiscard]] std::size_t peak_bytes() const override { return planned_ + runtime_.workspace_bytes(); }
-
   [[nodiscard]] std::string plan_text() const override {
     return fmt::format("cuda:{} {}: {} trials together, micro-batches of {} of {} sequences, {:.1f} MiB planned",
                        device_.index, name_, sizes_.trials, micro_batch_, sizes_.batch, mebibytes(planned_));
@@ -206,7 +204,6 @@ class CudaEngine final : public Engine {
 
  private:
   static double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
-
   // nullptr stands for any layout (planning).
   [[nodiscard]] LayoutData layout_of(std::vector<const Layout*> layouts) const {
     Layout any;
