@@ -55,7 +55,7 @@ struct AttentionBackward {
   float* row_delta = nullptr;        // [P, B, H, padded T]: sum of dout * out, 0 beyond T
   float* sink_parts = nullptr;       // [P, B, H, query_blocks]: each block's part of dsink
   float* dq_sums = nullptr;          // [P, B, H, query_blocks, 64 * hd]: dq so far, in the order of the fragments
-  std::int32_t* dq_ready = nullptr;  // [P, B, H, query_blocks, 8]: 1 + the block of keys that dq_sums holds last
+  std::int32_t* dq_ready = nullptr;  // [P, B, H, query_blocks]: 1 + the block of keys that dq_sums holds last
   std::int32_t* ticket = nullptr;    // [1]
 };
 

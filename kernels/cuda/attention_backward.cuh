@@ -7,10 +7,11 @@
 // queries.
 //
 // dQ of a block of queries is a sum over blocks of keys, in different thread blocks. They add to it in a fixed order,
-// from the newest keys to the oldest: each takes the sum so far (fp32, in scratch) when the block of keys after it has
-// left it there (dq_ready), and the last one scales, rotates and writes. All thread blocks of a head walk from the
-// diagonal on, the newest keys reach a block of queries first, so that hardly anybody waits. Thread blocks take their
-// keys by ticket, newest first: whoever is waited for has started already, in whatever order the device starts blocks.
+// from the oldest keys to the newest: each takes the sum so far (fp32, in scratch) when the block of keys before it has
+// left it there (dq_ready), and the last one scales, rotates and writes. A thread block walks from the newest queries
+// that it sees to the oldest; those with the most work, the oldest keys, start first, and a few steps ahead of the
+// next, so that hardly anybody waits. Thread blocks take their keys by ticket, oldest first: whoever is waited for has
+// started already, in whatever order the device starts blocks.
 //
 // The bits of a head depend on its own data only.
 #pragma once
@@ -21,13 +22,14 @@
 namespace hylas::kernels::cuda {
 namespace attention {
 
-// Two floats of row g and two of row g + 8, as the first product leaves them: (key g, query 2t), (key g, query 2t + 1).
-template <int hd_, int warps_, int tiles_, int chunk_, int blocks_>
+// How a thread block divides its work, and its shared memory.
+template <int hd_, int warps_, int tiles_, int chunk_, int blocks_, bool single_ = false>
 struct BackwardPlan {
   static constexpr int hd = hd_, warps = warps_;
-  static constexpr int tiles = tiles_;    // m16 tiles of keys a warp
-  static constexpr int chunk = chunk_;    // queries whose scores are in registers at a time
-  static constexpr int blocks = blocks_;  // thread blocks a multiprocessor
+  static constexpr int tiles = tiles_;     // m16 tiles of keys a warp
+  static constexpr int chunk = chunk_;     // queries whose scores are in registers at a time
+  static constexpr int blocks = blocks_;   // thread blocks a multiprocessor
+  static constexpr bool single = single_;  // all keys are in one block: dQ needs no sums across blocks
   static constexpr int threads = 32 * warps;
   static constexpr int keys = 16 * tiles * warps;
   static constexpr int queries = attention_queries;
@@ -44,6 +46,10 @@ struct BackwardPlan {
   // K, V, then two stages of Q, dO, of dS and of the stats, then the ticket.
   static constexpr int shared_bytes = 2 * key_bytes + 4 * query_bytes + 2 * ds_bytes + 2 * stats_bytes + 16;
 };
+
+// Heads whose blocks of keys are taken in turns: enough to keep a head's blocks a few steps apart, few enough for the
+// L2 cache to hold what the blocks of a head share.
+constexpr int backward_section = 64;
 
 // One block of queries of one head on its way through a thread block.
 struct QueryStep {
@@ -236,27 +242,29 @@ __device__ __forceinline__ void score_step(const BackwardBlock<Plan>& block, con
   }
 }
 
-// Waits until *flag is `value`, then makes what was written before it visible to this warp.
-__device__ __forceinline__ void wait_for(const std::int32_t* flag, std::int32_t value, int lane) {
-  if (lane == 0) {
-    while (*static_cast<const volatile std::int32_t*>(flag) != value) {
-    }
-    __threadfence();
-  }
-  __syncwarp();
+// What a thread block reads before it adds to dQ of a block of queries. Flags and sums are read past L1 (volatile, cg),
+// so that whoever sees the flag sees the sums that were written, and fenced, before it.
+__device__ __forceinline__ std::int32_t read_flag(const std::int32_t* flag) {
+  return *static_cast<const volatile std::int32_t*>(flag);
 }
-__device__ __forceinline__ void announce(std::int32_t* flag, std::int32_t value, int lane) {
-  __syncwarp();
-  if (lane == 0) {
-    __threadfence();
-    *static_cast<volatile std::int32_t*>(flag) = value;
-  }
+// By one thread, after a barrier of the block that wrote.
+__device__ __forceinline__ void announce(std::int32_t* flag, std::int32_t value) {
+  __threadfence();
+  *static_cast<volatile std::int32_t*>(flag) = value;
 }
 
-// dQ of the step's queries: what this block of keys adds, on top of the sum so far; written out by the last block.
+// The flag of the step's queries: 1 + the block of keys that added to their dQ last.
 template <class Plan>
-__device__ __forceinline__ void query_gradient(const BackwardBlock<Plan>& block, const QueryStep& step, int stage,
-                                               int lane, int warp) {
+__device__ __forceinline__ std::int32_t* flag_of(const BackwardBlock<Plan>& block, const QueryStep& step) {
+  const AttentionShape& s = block.a.shape;
+  return block.a.dq_ready + head_index(s, block.p, block.b, step.h) * s.query_blocks() + step.block;
+}
+
+// dQ of the step's queries: what this block of keys adds, on top of the sum so far; written out by the newest keys.
+// `seen` is what the flag was a while ago. True: the sum so far has grown and is to be announced.
+template <class Plan>
+__device__ __forceinline__ bool query_gradient(const BackwardBlock<Plan>& block, const QueryStep& step, int stage,
+                                               std::int32_t seen, int lane, int warp) {
   constexpr int rows = 16 * Plan::dq_tiles;
   constexpr int half_columns = Plan::hd / Plan::column_groups / 2;  // 16
   const AttentionBackward& a = block.a;
@@ -264,27 +272,25 @@ __device__ __forceinline__ void query_gradient(const BackwardBlock<Plan>& block,
   const int column = warp % Plan::column_groups * half_columns;
   const int query = step.block * Plan::queries + row;
 
+  const bool newest = Plan::single || block.n == step.block * Plan::queries / Plan::keys;
+  const bool oldest = Plan::single || block.n == max(0, step.block * Plan::queries - block.window + 1) / Plan::keys;
   const std::int64_t part = head_index(a.shape, block.p, block.b, step.h) * a.shape.query_blocks() + step.block;
-  const bool newest = block.n == step.block * Plan::queries / Plan::keys;
-  const bool oldest = block.n == max(0, step.block * Plan::queries - block.window + 1) / Plan::keys;
-  float4* so_far = newest && oldest ? nullptr
-                                    : reinterpret_cast<float4*>(a.dq_sums + part * (Plan::queries * Plan::hd) +
-                                                                warp * (rows * Plan::dq_columns * 8)) +
-                                          lane;
-  std::int32_t* ready = a.dq_ready + part * 8 + warp;
-  float dq[Plan::dq_tiles][4][4];
-  if (!newest) wait_for(ready, block.n + 2, lane);
+  float4* sums = newest && oldest ? nullptr
+                                  : reinterpret_cast<float4*>(a.dq_sums + part * (Plan::queries * Plan::hd) +
+                                                              warp * (rows * Plan::dq_columns * 8)) +
+                                        lane;
+  float4 so_far[Plan::dq_tiles][4];
+  if (!oldest) {
+    const std::int32_t* flag = flag_of(block, step);
+    while (seen != block.n) seen = read_flag(flag);
+    __syncwarp();
+  }
 #pragma unroll
   for (int i = 0; i < Plan::dq_tiles; ++i) {
 #pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const float4 x = newest ? make_float4(0, 0, 0, 0) : __ldcg(so_far + (i * 4 + n) * 32);
-      dq[i][n][0] = x.x;
-      dq[i][n][1] = x.y;
-      dq[i][n][2] = x.z;
-      dq[i][n][3] = x.w;
-    }
+    for (int n = 0; n < 4; ++n) so_far[i][n] = oldest ? make_float4(0, 0, 0, 0) : __ldcg(sums + (i * 4 + n) * 32);
   }
+  float dq[Plan::dq_tiles][4][4] = {};
 
   // The keys that some of these rows see, in steps of 16.
   const int from = max(0, query - block.window + 1 - block.first) / 16;
@@ -310,17 +316,18 @@ __device__ __forceinline__ void query_gradient(const BackwardBlock<Plan>& block,
     }
   }
 
-  if (!oldest) {
 #pragma unroll
-    for (int i = 0; i < Plan::dq_tiles; ++i) {
+  for (int i = 0; i < Plan::dq_tiles; ++i) {
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        __stcg(so_far + (i * 4 + n) * 32, make_float4(dq[i][n][0], dq[i][n][1], dq[i][n][2], dq[i][n][3]));
-      }
+    for (int n = 0; n < 4; ++n) {
+      dq[i][n][0] += so_far[i][n].x;
+      dq[i][n][1] += so_far[i][n].y;
+      dq[i][n][2] += so_far[i][n].z;
+      dq[i][n][3] += so_far[i][n].w;
+      if (!newest) __stcg(sums + (i * 4 + n) * 32, make_float4(dq[i][n][0], dq[i][n][1], dq[i][n][2], dq[i][n][3]));
     }
-    announce(ready, block.n + 1, lane);
-    return;
   }
+  if (!newest) return true;
   const bool rotates = block.rotates();
   const int length = a.shape.length;
   Bf16* to_dq = block.dsequence() + step.h * Plan::hd;
@@ -342,6 +349,7 @@ __device__ __forceinline__ void query_gradient(const BackwardBlock<Plan>& block,
     store_four_tiles(dq[i], to_dq + static_cast<std::int64_t>(t) * block.pitch, t < length,
                      to_dq + static_cast<std::int64_t>(t + 8) * block.pitch, t + 8 < length, own_column, lane);
   }
+  return false;
 }
 
 template <class Plan>
@@ -400,13 +408,17 @@ __global__ __launch_bounds__(Plan::threads, Plan::blocks) void attention_backwar
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   auto* shared_ticket = reinterpret_cast<std::int32_t*>(shared_memory + Plan::shared_bytes - 16);
-  if (threadIdx.x == 0) *shared_ticket = atomicAdd(a.ticket, 1);
+  if (!Plan::single && threadIdx.x == 0) *shared_ticket = atomicAdd(a.ticket, 1);
   __syncthreads();
-  const int ticket = *shared_ticket;
+  const int ticket = Plan::single ? static_cast<int>(blockIdx.x) : *shared_ticket;
 
+  // Sections of heads; within one, the oldest keys of all its heads first.
   const int key_blocks = (s.length + Plan::keys - 1) / Plan::keys;
-  const int head = ticket / key_blocks;
-  const int n = key_blocks - 1 - ticket % key_blocks;
+  const int heads = s.trials * s.batch * s.kv_heads;
+  const int section = ticket / (key_blocks * backward_section) * backward_section;
+  const int here = min(backward_section, heads - section);
+  const int head = section + (ticket - section * key_blocks) % here;
+  const int n = (ticket - section * key_blocks) / here;
   const int sequence = head / s.kv_heads;
   const int p = sequence / s.batch;
   const int window = window_of(s, p);
@@ -429,7 +441,7 @@ __global__ __launch_bounds__(Plan::threads, Plan::blocks) void attention_backwar
   copy_tile<Plan::hd, Plan::keys, Plan::threads>(block.k(), k, block.pitch, first, s.length);
   copy_tile<Plan::hd, Plan::keys, Plan::threads>(block.v(), k + s.kv_heads * Plan::hd, block.pitch, first, s.length);
   const int group = s.heads / s.kv_heads;
-  QueryStep step{block.kv * group, block.begin};
+  QueryStep step{block.kv * group, block.end - 1};
   block.load(step, 0);
   copy_commit();
 
@@ -444,31 +456,51 @@ __global__ __launch_bounds__(Plan::threads, Plan::blocks) void attention_backwar
   }
   const int steps = group * (block.end - block.begin);
   QueryStep before;
+  std::int32_t seen = 0;
+  std::int32_t* grown = nullptr;  // flag of the sum that was added to last
   for (int i = 0; i < steps; ++i) {
     copy_wait<0>();
     __syncthreads();  // this step's Q and dO and the last one's dS are complete; the last one's Q and dO are done with
+    if (grown != nullptr && static_cast<int>(threadIdx.x) == i % Plan::warps * 32) announce(grown, n + 1);
     QueryStep next = step;
-    if (++next.block == block.end) next = {step.h + 1, block.begin};
+    if (--next.block < block.begin) next = {step.h + 1, block.end - 1};
     if (i + 1 < steps) block.load(next, (i + 1) % 2);
     copy_commit();
-    if (i > 0) query_gradient(block, before, (i - 1) % 2, lane, warp);
+    if (i > 0) grown = query_gradient(block, before, (i - 1) % 2, seen, lane, warp) ? flag_of(block, before) : nullptr;
+    if (!Plan::single) seen = read_flag(flag_of(block, step));
     score_step(block, step, i % 2, lane, warp, sums);
     before = step;
     step = next;
   }
   __syncthreads();
-  query_gradient(block, before, (steps - 1) % 2, lane, warp);
+  if (grown != nullptr && threadIdx.x == 0) announce(grown, n + 1);
+  if (query_gradient(block, before, (steps - 1) % 2, seen, lane, warp)) {
+    __syncthreads();
+    if (threadIdx.x == 0) announce(flag_of(block, before), n + 1);
+  }
   store_key_sums(block, sums, lane, warp);
+}
+
+template <class Plan>
+void launch_attention_backward(Context& ctx, const AttentionBackward& a) {
+  const std::int64_t key_blocks = (a.shape.length + Plan::keys - 1) / Plan::keys;
+  const std::int64_t heads = std::int64_t{a.shape.trials} * a.shape.batch * a.shape.kv_heads;
+  launch(ctx, attention_backward_kernel<Plan>, dim3(static_cast<unsigned>(heads * key_blocks)), dim3(Plan::threads),
+         Plan::shared_bytes, a, static_cast<float>(1.0 / std::sqrt(static_cast<double>(Plan::hd))));
 }
 
 template <int hd>
 void attention_backward_bf16(Context& ctx, const AttentionBackward& a) {
-  using Plan = std::conditional_t<hd == 128, attention::BackwardPlan<128, 8, 1, 32, 1>,
-                                  attention::BackwardPlan<hd, 4, 2, 32, 2>>;
-  const std::int64_t key_blocks = (a.shape.length + Plan::keys - 1) / Plan::keys;
-  const std::int64_t heads = std::int64_t{a.shape.trials} * a.shape.batch * a.shape.kv_heads;
-  launch(ctx, attention_backward_kernel<Plan>, dim3(static_cast<unsigned>(heads * key_blocks)), dim3(Plan::threads),
-         Plan::shared_bytes, a, static_cast<float>(1.0 / std::sqrt(static_cast<double>(hd))));
+  using attention::BackwardPlan;
+  if constexpr (hd == 128) {
+    if (a.shape.length <= 128) return launch_attention_backward<BackwardPlan<128, 8, 1, 32, 1, true>>(ctx, a);
+    launch_attention_backward<BackwardPlan<128, 8, 1, 32, 1>>(ctx, a);
+  } else {
+    if (a.shape.length <= 64)
+      return launch_attention_backward<BackwardPlan<hd, 4, 1, 64, hd == 64 ? 3 : 4, true>>(ctx, a);
+    if (a.shape.length <= 128) return launch_attention_backward<BackwardPlan<hd, 4, 2, 16, 2, true>>(ctx, a);
+    launch_attention_backward<BackwardPlan<hd, 4, 2, 16, 2>>(ctx, a);
+  }
 }
 
 }  // namespace hylas::kernels::cuda

@@ -1,10 +1,11 @@
 // The bf16 forward kernel of attention, one template for hd 32, 64 and 128 (FlashAttention-2, arXiv 2307.08691).
 //
-// A thread block owns 32 query rows a warp of one head and walks over the blocks of 64 keys that its rows can see,
-// oldest first; the next block's K and V arrive while one is worked on (cp.async, two stages). A warp holds its scores
-// (32 x 64), its part of the output (32 x hd) and the running maximum in registers: probabilities become the A operand
-// of the second product without leaving them. It skips blocks none of its rows sees and masks only those at a boundary.
-// Scores are kept in units of log2: s * scale * log2(e). The sink takes part as the starting maximum with weight 1.
+// A thread block owns query rows of one head, 16 or 32 a warp, and walks over the blocks of 64 keys that its rows can
+// see, oldest first; the next block's K and V arrive while one is worked on (cp.async, two stages). A warp holds its
+// scores (32 x 64), its part of the output (32 x hd) and the running maximum in registers: probabilities become the A
+// operand of the second product without leaving them. It skips blocks none of its rows sees and masks only those at a
+// boundary. Scores are kept in units of log2: s * scale * log2(e). The sink takes part as the starting maximum with
+// weight 1.
 //
 // Thread blocks are ordered so that those with the most keys start first, within sections of heads whose K and V fit
 // the L2 cache. The bits of a row depend on its own head only.
@@ -20,9 +21,9 @@ namespace attention {
 
 constexpr int forward_keys = 64;
 
-template <int hd, int warps>
+template <int hd, int rows>
 constexpr int forward_shared_bytes() {
-  return (32 * warps + 4 * forward_keys) * hd * 2;
+  return (rows + 4 * forward_keys) * hd * 2;
 }
 
 struct ForwardTile {
@@ -49,15 +50,15 @@ __device__ __forceinline__ ForwardTile forward_tile(const AttentionShape& s, int
 }
 
 // A warp's rows while they walk over the keys. Row r of m16 tile i: rows first + 16 i + g (half 0) and + 8 (half 1).
-template <int hd>
+template <int hd, int tiles>
 struct ForwardRows {
-  float out[2][hd / 8][4];
-  float top[2][2];    // running maximum, in log2 units
-  float total[2][2];  // sum of this lane's exp2(score - top)
+  float out[tiles][hd / 8][4];
+  float top[tiles][2];    // running maximum, in log2 units
+  float total[tiles][2];  // sum of this lane's exp2(score - top)
 
   __device__ __forceinline__ void begin(float sink, bool counts) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < tiles; ++i) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         top[i][half] = sink;
@@ -119,11 +120,13 @@ __device__ __forceinline__ void mask_scores(float (&s)[forward_keys / 8][4], int
 
 }  // namespace attention
 
-template <int hd, int warps>
-__global__ __launch_bounds__(32 * warps, 8 / warps) void attention_forward_kernel(AttentionForward a, int section,
-                                                                                  float scale) {
+// `tiles`: m16 tiles of rows a warp; `blocks`: thread blocks a multiprocessor.
+template <int hd, int warps, int tiles, int blocks>
+__global__ __launch_bounds__(32 * warps, blocks) void attention_forward_kernel(AttentionForward a, int section,
+                                                                               float scale) {
   using namespace attention;
-  constexpr int rows = 32 * warps;
+  constexpr int own_rows = 16 * tiles;
+  constexpr int rows = own_rows * warps;
   constexpr int keys = forward_keys;
   constexpr int threads = 32 * warps;
   constexpr int tile_bytes = keys * hd * 2;
@@ -148,10 +151,10 @@ __global__ __launch_bounds__(32 * warps, 8 / warps) void attention_forward_kerne
   copy_commit();
 
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int first = tile.first + static_cast<int>(threadIdx.x) / 32 * 32;  // of this warp
+  const int first = tile.first + static_cast<int>(threadIdx.x) / 32 * own_rows;  // of this warp
   const bool sink_on = sink_is_on(s, tile.p);
   const float sink = sink_on ? trial(s.sink, tile.p)[tile.h] * log2_e : -INFINITY;
-  ForwardRows<hd> own;
+  ForwardRows<hd, tiles> own;
   own.begin(sink, sink_on && lane % 4 == 0);
   const LaneTile<hd> q_at = tile_a<hd>(shared_q + (first - tile.first) * hd * 2, lane);
 
@@ -166,39 +169,40 @@ __global__ __launch_bounds__(32 * warps, 8 / warps) void attention_forward_kerne
     }
     copy_commit();
     const int key = block * keys;
-    if (first >= s.length || key > first + 31 || first - (key + keys - 1) >= window) continue;  // the whole warp
+    if (first >= s.length || key > first + own_rows - 1 || first - (key + keys - 1) >= window)
+      continue;  // the whole warp
 
-    float scores[2][keys / 8][4] = {};
+    float scores[tiles][keys / 8][4] = {};
     const LaneTile<hd> k_at = tile_b<hd>(stage, lane);
 #pragma unroll
     for (int c = 0; c < hd / 16; ++c) {
-      std::uint32_t q[2][4];
-      load_matrix_x4(q[0], q_at.at(0, c));
-      load_matrix_x4(q[1], q_at.at(16, c));
+      std::uint32_t q[tiles][4];
+#pragma unroll
+      for (int i = 0; i < tiles; ++i) load_matrix_x4(q[i], q_at.at(16 * i, c));
 #pragma unroll
       for (int n = 0; n < keys / 16; ++n) {
         std::uint32_t kk[4];
         load_matrix_x4(kk, k_at.at(16 * n, c));
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < tiles; ++i) {
           mma_16x8x16(scores[i][2 * n], q[i], kk[0], kk[1]);
           mma_16x8x16(scores[i][2 * n + 1], q[i], kk[2], kk[3]);
         }
       }
     }
-    if (key + keys - 1 > first || first + 31 - key >= window) {
+    if (key + keys - 1 > first || first + own_rows - 1 - key >= window) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) mask_scores(scores[i], first + 16 * i + lane / 4, key + 2 * (lane % 4), window);
+      for (int i = 0; i < tiles; ++i) mask_scores(scores[i], first + 16 * i + lane / 4, key + 2 * (lane % 4), window);
     }
 #pragma unroll
-    for (int i = 0; i < 2; ++i) own.softmax_step(i, scores[i], scale);
+    for (int i = 0; i < tiles; ++i) own.softmax_step(i, scores[i], scale);
 
     const LaneTile<hd> v_at = tile_a<hd>(stage + tile_bytes, lane);
 #pragma unroll
     for (int kk = 0; kk < keys / 16; ++kk) {
-      std::uint32_t probabilities[2][4];
+      std::uint32_t probabilities[tiles][4];
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < tiles; ++i) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const float* pair = scores[i][2 * kk + e / 2] + 2 * (e % 2);
@@ -210,7 +214,7 @@ __global__ __launch_bounds__(32 * warps, 8 / warps) void attention_forward_kerne
         std::uint32_t vv[4];
         load_matrix_x4_transposed(vv, v_at.at(16 * kk, n));
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < tiles; ++i) {
           mma_16x8x16(own.out[i][2 * n], probabilities[i], vv[0], vv[1]);
           mma_16x8x16(own.out[i][2 * n + 1], probabilities[i], vv[2], vv[3]);
         }
@@ -223,7 +227,7 @@ __global__ __launch_bounds__(32 * warps, 8 / warps) void attention_forward_kerne
   Bf16* out = trial_bf16(a.out, tile.p) + static_cast<std::int64_t>(tile.b) * s.length * out_pitch + tile.h * hd;
   float* lse = trial(a.lse, tile.p) + (static_cast<std::int64_t>(tile.b) * s.heads + tile.h) * s.length;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < tiles; ++i) {
     const int row = first + 16 * i + lane / 4;
     float inverse[2];
 #pragma unroll
@@ -250,18 +254,22 @@ __global__ __launch_bounds__(32 * warps, 8 / warps) void attention_forward_kerne
   }
 }
 
-template <int hd>
-void attention_forward_bf16(Context& ctx, const AttentionForward& a) {
-  constexpr int warps = 4;
-  constexpr int rows = 32 * warps;
+template <int hd, int warps, int tiles, int blocks>
+void launch_attention_forward(Context& ctx, const AttentionForward& a) {
+  constexpr int rows = 16 * tiles * warps;
   constexpr std::int64_t cache_bytes = 32 << 20;  // of K and V at a time
-  const std::int64_t tiles = (a.shape.length + rows - 1) / rows;
+  const std::int64_t row_blocks = (a.shape.length + rows - 1) / rows;
   const std::int64_t heads = a.shape.query_heads();
   const std::int64_t section =
       std::clamp<std::int64_t>(cache_bytes / (std::int64_t{a.shape.length} * hd * 4), 1, heads);
   const auto scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(hd)));
-  launch(ctx, attention_forward_kernel<hd, warps>, dim3(static_cast<unsigned>(tiles * heads)), dim3(rows),
-         attention::forward_shared_bytes<hd, warps>(), a, static_cast<int>(section), scale);
+  launch(ctx, attention_forward_kernel<hd, warps, tiles, blocks>, dim3(static_cast<unsigned>(row_blocks * heads)),
+         dim3(32 * warps), attention::forward_shared_bytes<hd, rows>(), a, static_cast<int>(section), scale);
+}
+
+template <int hd>
+void attention_forward_bf16(Context& ctx, const AttentionForward& a) {
+  launch_attention_forward<hd, 4, 2, 2>(ctx, a);
 }
 
 }  // namespace hylas::kernels::cuda

@@ -49,7 +49,7 @@ __device__ __forceinline__ bool sink_is_on(const AttentionShape& s, int p) {
   return s.sink.data != nullptr && (s.sink_on.data == nullptr || *trial(s.sink_on, p) != 0);
 }
 __device__ __forceinline__ int window_of(const AttentionShape& s, int p) {
-  return min(*trial(s.window, p), s.length);
+  return max(1, min(*trial(s.window, p), s.length));
 }
 
 // ---- tiles
