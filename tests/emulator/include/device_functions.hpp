@@ -1,9 +1,10 @@
 // The device functions of CUDA C++ that kernels call, for the emulated build. Included by the shim cuda_runtime.h.
 #pragma once
 
+#include <math.h>  // isfinite and its like without std::
 #include <algorithm>
 #include <bit>
-#include <cmath>
+
 #include <cstdint>
 #include <cstring>
 #include <string>
