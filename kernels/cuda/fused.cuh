@@ -41,16 +41,36 @@ __device__ __forceinline__ float2 widen(std::uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000U));
 }
 
+// 1 / (1 + exp(-x)) to about 2 units in the last place; 0 far left.
+__device__ __forceinline__ float sigmoid(float x) {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(-1.44269504F * x));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1.0F + y));
+  return y;
+#else
+  return 1.0F / (1.0F + expf(-x));
+#endif
+}
+
 template <int columns>
 __device__ __forceinline__ int swizzle_key(int row) {
   static_assert(columns == 32 || columns % 64 == 0);
   return columns == 32 ? (row >> 1) & 3 : row & 7;
 }
 
-// Offset of a 16-byte piece (8 elements) of a tile.
+// Where a tile's 16-byte pieces (8 elements) lie. Straight: whole rows one after another.
+template <int columns_>
+struct Straight {
+  static constexpr int columns = columns_;
+  static constexpr int pitch = columns;  // from a row to the next
+  static __device__ __forceinline__ int offset(int row, int piece) {
+    return row * columns + (piece ^ swizzle_key<columns>(row)) * 8;
+  }
+};
 template <int columns>
 __device__ __forceinline__ int piece_offset(int row, int piece) {
-  return row * columns + (piece ^ swizzle_key<columns>(row)) * 8;
+  return Straight<columns>::offset(row, piece);
 }
 
 // Where one lane reads its row of a fragment: the same for all fragments whose first row is a multiple of 8 and whose
@@ -76,52 +96,52 @@ __device__ __forceinline__ LaneOffset<columns> lane_b(int lane) {
 }
 
 // A [rows, columns] piece of a matrix with `pitch` elements a row to a tile; all threads of the block take part.
-template <int rows, int columns, int threads>
+template <class Layout, int rows, int threads>
 __device__ __forceinline__ void copy_tile(Bf16* tile, const Bf16* from, int pitch) {
-  constexpr int pieces = columns / 8;
+  constexpr int pieces = Layout::columns / 8;
   constexpr int step = threads / pieces;  // rows a pass
   static_assert(rows % step == 0 && step % 8 == 0);
   const int row = static_cast<int>(threadIdx.x) / pieces;
   const int piece = static_cast<int>(threadIdx.x) % pieces;
-  tile += piece_offset<columns>(row, piece);
+  tile += Layout::offset(row, piece);
   from += row * pitch + piece * 8;
 #pragma unroll
   for (int i = 0; i < rows / step; ++i) {
-    copy_async_16(tile + i * step * columns, from);
+    copy_async_16(tile + i * step * Layout::pitch, from);
     from += step * pitch;
   }
 }
 
 // The same for the block's rows of an activation; rows from `rows` on become zeros. `from` is the trial's first row.
-template <int columns, int threads>
+template <class Layout, int threads>
 __device__ __forceinline__ void copy_rows(Bf16* tile, const Bf16* from, std::int64_t pitch, int first_row, int rows) {
-  constexpr int pieces = columns / 8;
+  constexpr int pieces = Layout::columns / 8;
   constexpr int step = threads / pieces;
   static_assert(block_rows % step == 0 && step % 8 == 0);
   const int row = static_cast<int>(threadIdx.x) / pieces;
   const int piece = static_cast<int>(threadIdx.x) % pieces;
-  tile += piece_offset<columns>(row, piece);
+  tile += Layout::offset(row, piece);
   from += piece * 8;
 #pragma unroll 4
   for (int i = 0; i < block_rows / step; ++i) {
     const int source = first_row + row + i * step;
     const bool inside = source < rows;
-    copy_async_16(tile + i * step * columns, from + (inside ? source : rows - 1) * pitch, inside);
+    copy_async_16(tile + i * step * Layout::pitch, from + (inside ? source : rows - 1) * pitch, inside);
   }
 }
 
 // The block's rows from a tile to memory.
-template <int columns, int threads>
+template <class Layout, int threads>
 __device__ __forceinline__ void store_rows(Bf16* to, const Bf16* tile, int first_row, int rows) {
-  constexpr int pieces = columns / 8;
+  constexpr int pieces = Layout::columns / 8;
 #pragma unroll
   for (int i = 0; i < block_rows * pieces / threads; ++i) {
     const int index = i * threads + static_cast<int>(threadIdx.x);
     const int row = index / pieces;
     const int piece = index % pieces;
     if (first_row + row >= rows) continue;
-    *reinterpret_cast<uint4*>(to + static_cast<std::int64_t>(first_row + row) * columns + piece * 8) =
-        *reinterpret_cast<const uint4*>(tile + piece_offset<columns>(row, piece));
+    *reinterpret_cast<uint4*>(to + static_cast<std::int64_t>(first_row + row) * Layout::columns + piece * 8) =
+        *reinterpret_cast<const uint4*>(tile + Layout::offset(row, piece));
   }
 }
 
@@ -153,12 +173,13 @@ __device__ __forceinline__ void load_norm_weight(float (&w)[8], const float* wei
 }
 
 // RMSNorm of the block's rows into a tile; inv_rms [block_rows] and h_out (the trial's first row) only if not null.
-template <int d, int threads>
+template <class Layout, int threads>
 __device__ __forceinline__ void normalise_rows(Bf16* tile, float* inv_rms, Bf16* h_out, const Bf16* x,
                                                const float* weight, float eps, int first_row, int rows) {
+  constexpr int d = Layout::columns;
   constexpr int pieces = d / 8;
   constexpr int passes = block_rows * pieces / threads;
-  constexpr int batch = 8;  // loads under way
+  constexpr int batch = passes < 8 ? passes : 8;  // loads under way
   static_assert(passes % batch == 0 && threads % pieces == 0);
   const int piece = static_cast<int>(threadIdx.x) % pieces;
   float w[8];
@@ -178,7 +199,7 @@ __device__ __forceinline__ void normalise_rows(Bf16* tile, float* inv_rms, Bf16*
     for (int i = 0; i < batch; ++i) {
       const int row = ((pass + i) * threads + static_cast<int>(threadIdx.x)) / pieces;
       const float inv = normalise<d>(v[i], w, eps);
-      *reinterpret_cast<uint4*>(tile + piece_offset<d>(row, piece)) = v[i];
+      *reinterpret_cast<uint4*>(tile + Layout::offset(row, piece)) = v[i];
       if (inv_rms != nullptr && piece == 0) inv_rms[row] = inv;
       if (h_out != nullptr && first_row + row < rows) {
         *reinterpret_cast<uint4*>(h_out + static_cast<std::int64_t>(first_row + row) * d + piece * 8) = v[i];

@@ -31,10 +31,17 @@ struct FusedRope {
 [[nodiscard]] bool fused_norm_linear_supported(std::int64_t d, std::int64_t columns, const Heads& rope);
 void fused_norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm_weight, double eps, const Tensor& w,
                                const Tensor& y, const FusedRope* rope = nullptr);
-// dh = dy w; dx += d RMSNorm(x) / dx applied to dh; dnorm_weight += its gradient; h_out = RMSNorm(x), for the gradient
-// of w. dx holds the gradient that arrives along the residual stream.
+// dh = dy w; dx = residual + d RMSNorm(x) / dx applied to dh; dnorm_weight += its gradient; h_out = RMSNorm(x), for the
+// gradient of w. residual [P, ..., d]: the gradient that arrives along the residual stream; dx may be the same tensor.
 void fused_norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight, double eps,
-                                const Tensor& w, const Tensor& dx, const Tensor& h_out, const Tensor& dnorm_weight);
+                                const Tensor& w, const Tensor& residual, const Tensor& dx, const Tensor& h_out,
+                                const Tensor& dnorm_weight);
+// The same where dx holds the residual gradient: dx += ...
+inline void fused_norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight,
+                                       double eps, const Tensor& w, const Tensor& dx, const Tensor& h_out,
+                                       const Tensor& dnorm_weight) {
+  fused_norm_linear_backward(ctx, dy, x, norm_weight, eps, w, dx, dx, h_out, dnorm_weight);
+}
 
 // y = x + (silu(h gate^T) * (h up^T)) down^T with h = RMSNorm(x). y may be x. f a multiple of 64.
 [[nodiscard]] bool fused_ffn_supported(std::int64_t d, std::int64_t f);

@@ -5,6 +5,7 @@
 // makes half of a chunk's columns, they exchange them through shared memory, and each sums half of the d columns.
 #include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/fused.hpp"
+#include "kernels/cuda/fused_hopper.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {
@@ -28,7 +29,7 @@ struct ForwardPlan {
 };
 
 __device__ __forceinline__ float silu(float g) {
-  return __fdividef(g, 1.0F + __expf(-g));
+  return g * sigmoid(g);
 }
 
 template <int d>
@@ -63,10 +64,10 @@ __global__ void __launch_bounds__(ForwardPlan<d>::threads, d == 256 ? 1 : 2)
       Bf16* tile = ring + next * Plan::slot;
       if (next_part < Plan::k_tiles) {
         const Bf16* from = gate_up + static_cast<std::int64_t>(next_chunk) * chunk * d + next_part * k;
-        copy_tile<chunk, k, Plan::threads>(tile, from, d);
-        copy_tile<chunk, k, Plan::threads>(tile + chunk * k, from + static_cast<std::int64_t>(f) * d, d);
+        copy_tile<Straight<k>, chunk, Plan::threads>(tile, from, d);
+        copy_tile<Straight<k>, chunk, Plan::threads>(tile + chunk * k, from + static_cast<std::int64_t>(f) * d, d);
       } else {
-        copy_tile<d, chunk, Plan::threads>(tile, down + next_chunk * chunk, f);
+        copy_tile<Straight<chunk>, d, Plan::threads>(tile, down + next_chunk * chunk, f);
       }
       next = (next + 1) % Plan::slots;
       if (++next_part > Plan::k_tiles) {
@@ -86,7 +87,7 @@ __global__ void __launch_bounds__(ForwardPlan<d>::threads, d == 256 ? 1 : 2)
   };
 
   for (int i = 0; i < Plan::slots - 1; ++i) fetch();
-  normalise_rows<d, Plan::threads>(h, nullptr, nullptr, x, norm_weight[trial], eps, first_row, rows);
+  normalise_rows<Straight<d>, Plan::threads>(h, nullptr, nullptr, x, norm_weight[trial], eps, first_row, rows);
 
   const auto lane_h = lane_a<d>(lane);
   const auto lane_gate_up = lane_b<k>(lane);
@@ -141,7 +142,7 @@ __global__ void __launch_bounds__(ForwardPlan<d>::threads, d == 256 ? 1 : 2)
     }
     const Bf16* tile = acquire();
     if (c == chunks - 1) {  // h has done its service: x takes its place for the sum
-      copy_rows<d, Plan::threads>(h, x, d, first_row, rows);
+      copy_rows<Straight<d>, Plan::threads>(h, x, d, first_row, rows);
       copy_commit();
     }
 #pragma unroll
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(ForwardPlan<d>::threads, d == 256 ? 1 : 2)
     }
   }
   __syncthreads();
-  store_rows<d, Plan::threads>(y_all[trial], h, first_row, rows);
+  store_rows<Straight<d>, Plan::threads>(y_all[trial], h, first_row, rows);
 }
 
 }  // namespace
@@ -191,12 +192,22 @@ void fused_ffn_forward(Context& ctx, const Tensor& x, const Tensor& norm_weight,
   const auto gate_up_view = check.tensor<const Bf16>("gate_up", gate_up, DType::bf16, 2 * f, d);
   const auto down_view = check.tensor<const Bf16>("down", down, DType::bf16, d, f);
   const auto y_view = check.activation<Bf16>("y", y, d);
+  const FfnForward p{.grid = check.grid(),
+                     .d = static_cast<int>(d),
+                     .f = static_cast<int>(f),
+                     .rows = static_cast<int>(x.trial_rows()),
+                     .eps = static_cast<float>(eps),
+                     .x = x_view,
+                     .norm_weight = norm_view,
+                     .gate_up = gate_up_view,
+                     .down = down_view,
+                     .y = y_view};
   auto run = [&]<int size>() {
     using Plan = ForwardPlan<size>;
-    launch(ctx, ffn_forward<size>, check.grid(), dim3(Plan::threads), Plan::shared_bytes, x_view, norm_view,
-           static_cast<float>(eps), gate_up_view, down_view, y_view, static_cast<int>(x.trial_rows()),
-           static_cast<int>(f));
+    launch(ctx, ffn_forward<size>, p.grid, dim3(Plan::threads), Plan::shared_bytes, p.x, p.norm_weight, p.eps,
+           p.gate_up, p.down, p.y, p.rows, p.f);
   };
+  if (fused_on_hopper(ctx)) return ffn_forward_hopper(ctx, p);
   by_width(d, run);
 }
 

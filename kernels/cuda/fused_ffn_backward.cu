@@ -6,6 +6,7 @@
 // The norm's backward and the residual sum follow at the end.
 #include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/fused.hpp"
+#include "kernels/cuda/fused_hopper.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {
@@ -84,21 +85,21 @@ __global__ void __launch_bounds__(BackwardPlan<d>::threads, d == 256 ? 1 : 2)
     if (c < chunks) {
       Bf16* tile = gate_up_tiles + c % 2 * Plan::gate_up_tile;
       const Bf16* from = gate_up + static_cast<std::int64_t>(c) * chunk * d;
-      copy_tile<chunk, d, threads>(tile, from, d);
-      copy_tile<chunk, d, threads>(tile + chunk * d, from + static_cast<std::int64_t>(f) * d, d);
+      copy_tile<Straight<d>, chunk, threads>(tile, from, d);
+      copy_tile<Straight<d>, chunk, threads>(tile + chunk * d, from + static_cast<std::int64_t>(f) * d, d);
     }
   };
   auto fetch_down = [&](int c) {
     if (c < chunks) {
-      copy_tile<d, chunk, threads>(down_tiles + c % Plan::down_tiles * Plan::down_tile, down + c * chunk, f);
+      copy_tile<Straight<chunk>, d, threads>(down_tiles + c % Plan::down_tiles * Plan::down_tile, down + c * chunk, f);
     }
   };
 
   fetch_gate_up(0);
   fetch_down(0);
-  copy_rows<d, threads>(dy, dy_all[trial], d, first_row, rows);
+  copy_rows<Straight<d>, threads>(dy, dy_all[trial], d, first_row, rows);
   copy_commit();
-  normalise_rows<d, threads>(h, inv_rms, h_all[trial], x, norm_weight, eps, first_row, rows);
+  normalise_rows<Straight<d>, threads>(h, inv_rms, h_all[trial], x, norm_weight, eps, first_row, rows);
 
   const auto lane_rows = lane_a<d>(lane);      // h, dy, and gate and up as [k, n]
   const auto lane_gate_up = lane_b<d>(lane);   // gate and up as [n, k]
@@ -144,7 +145,7 @@ __global__ void __launch_bounds__(BackwardPlan<d>::threads, d == 256 ? 1 : 2)
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
               const float g = gate[m][j][2 * i + e];
-              s[e] = __fdividef(1.0F, 1.0F + __expf(-g));
+              s[e] = sigmoid(g);
               silu[e] = g * s[e];
               s[e] = (s[e] + silu[e] * (1.0F - s[e])) * up[m][j][2 * i + e];
             }
@@ -227,13 +228,13 @@ __global__ void __launch_bounds__(BackwardPlan<d>::threads, d == 256 ? 1 : 2)
     }
   }
   __syncthreads();
-  copy_rows<d, threads>(h, x, d, first_row, rows);
+  copy_rows<Straight<d>, threads>(h, x, d, first_row, rows);
   copy_commit();
   copy_wait<0>();
   __syncthreads();
   float* partial = partials.data + (static_cast<std::int64_t>(trial) * partials.blocks + blockIdx.x) * d;
   norm_backward<d, Plan::halves>(dh, h, dy, inv_rms, norm_weight, reinterpret_cast<float*>(gate_up_tiles), partial);
-  store_rows<d, threads>(dx_all[trial], h, first_row, rows);
+  store_rows<Straight<d>, threads>(dx_all[trial], h, first_row, rows);
 }
 
 }  // namespace
@@ -260,13 +261,31 @@ void fused_ffn_backward(Context& ctx, const Tensor& dy, const Tensor& x, const T
   const int width = static_cast<int>(d);
   const ArenaScope scope(ctx.arena);
   const NormPartials partials = take_partials(ctx, grid, width);
+  const FfnBackward p{.grid = grid,
+                      .d = width,
+                      .f = static_cast<int>(f),
+                      .rows = static_cast<int>(x.trial_rows()),
+                      .eps = static_cast<float>(eps),
+                      .dy = dy_view,
+                      .x = x_view,
+                      .norm_weight = norm_view,
+                      .gate_up = gate_up_view,
+                      .down = down_view,
+                      .dx = dx_view,
+                      .h = h_view,
+                      .act = act_view,
+                      .dgate_up = dgate_up_view,
+                      .partials = partials};
   auto run = [&]<int size>() {
     using Plan = BackwardPlan<size>;
-    launch(ctx, ffn_backward<size>, grid, dim3(Plan::threads), Plan::shared_bytes, dy_view, x_view, norm_view,
-           static_cast<float>(eps), gate_up_view, down_view, dx_view, h_view, act_view, dgate_up_view, partials,
-           static_cast<int>(x.trial_rows()), static_cast<int>(f));
+    launch(ctx, ffn_backward<size>, grid, dim3(Plan::threads), Plan::shared_bytes, p.dy, p.x, p.norm_weight, p.eps,
+           p.gate_up, p.down, p.dx, p.h, p.act, p.dgate_up, p.partials, p.rows, p.f);
   };
-  by_width(width, run);
+  if (fused_on_hopper(ctx)) {
+    ffn_backward_hopper(ctx, p);
+  } else {
+    by_width(width, run);
+  }
   add_partials(ctx, grid, width, partials, dnorm_view);
 }
 

@@ -5,20 +5,12 @@
 // one thread. Backward: dy and w stream by, 32 of the N columns at a time, dh [128, d] stays in registers.
 #include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/fused.hpp"
+#include "kernels/cuda/fused_hopper.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {
 
 using namespace fused;
-
-struct Rope {
-  const float* cos = nullptr;  // [T, hd / 2]; null: no rotation
-  const float* sin = nullptr;
-  const std::int32_t* on = nullptr;  // [P]
-  std::int64_t on_stride = 0;
-  int length = 1;   // T
-  int columns = 0;  // those of the query and key heads
-};
 
 template <int d, int column_tile>
 struct LinearPlan {
@@ -32,7 +24,7 @@ struct LinearPlan {
 
 // Rotates the heads of dimension hd among the first `rotated` of a warp's n fragments.
 template <int hd, int n>
-__device__ __forceinline__ void rotate(float (&y)[2][n][4], const Rope& rope, int row, int rows, int inner,
+__device__ __forceinline__ void rotate(float (&y)[2][n][4], const RopeTable& rope, int row, int rows, int inner,
                                        int rotated) {
   constexpr int apart = hd / 16;  // fragments from one element of a pair to the other
 #pragma unroll
@@ -65,7 +57,7 @@ __device__ __forceinline__ void rotate(float (&y)[2][n][4], const Rope& rope, in
 template <int d, int column_tile, int hd>
 __global__ void __launch_bounds__(128, (LinearPlan<d, column_tile>::blocks))
     norm_linear_forward(Trials<const Bf16> x_all, Trials<const float> norm_weight, float eps, Trials<const Bf16> w_all,
-                        Trials<Bf16> y_all, Rope rope, int rows, int columns) {
+                        Trials<Bf16> y_all, RopeTable rope, int rows, int columns) {
   using Plan = LinearPlan<d, column_tile>;
   constexpr int k = Plan::k;
   constexpr int k_tiles = d / k;
@@ -87,7 +79,7 @@ __global__ void __launch_bounds__(128, (LinearPlan<d, column_tile>::blocks))
   auto fetch = [&] {
     if (next < tiles) {
       const Bf16* from = w + static_cast<std::int64_t>(next / k_tiles) * column_tile * d + next % k_tiles * k;
-      copy_tile<column_tile, k, Plan::threads>(ring + next_slot * Plan::tile, from, d);
+      copy_tile<Straight<k>, column_tile, Plan::threads>(ring + next_slot * Plan::tile, from, d);
       ++next;
       next_slot = next_slot + 1 == Plan::slots ? 0 : next_slot + 1;
     }
@@ -95,7 +87,8 @@ __global__ void __launch_bounds__(128, (LinearPlan<d, column_tile>::blocks))
   };
 
   for (int i = 0; i < Plan::slots - 1; ++i) fetch();
-  normalise_rows<d, Plan::threads>(h, nullptr, nullptr, x_all[trial], norm_weight[trial], eps, first_row, rows);
+  normalise_rows<Straight<d>, Plan::threads>(h, nullptr, nullptr, x_all[trial], norm_weight[trial], eps, first_row,
+                                             rows);
 
   bool rotates = false;
   if constexpr (hd > 0) rotates = rope.on[trial * rope.on_stride] != 0;
@@ -160,16 +153,16 @@ struct LinearBackwardPlan {
 template <int d>
 __global__ void __launch_bounds__(LinearBackwardPlan<d>::threads, d == 256 ? 1 : 2)
     norm_linear_backward(Trials<const Bf16> dy_all, Trials<const Bf16> x_all, Trials<const float> norm_weight_all,
-                         float eps, Trials<const Bf16> w_all, Trials<Bf16> dx_all, Trials<Bf16> h_all,
-                         NormPartials partials, int rows, int columns) {
+                         float eps, Trials<const Bf16> w_all, Trials<const Bf16> residual_all, Trials<Bf16> dx_all,
+                         Trials<Bf16> h_all, NormPartials partials, int rows, int columns) {
   using Plan = LinearBackwardPlan<d>;
   constexpr int threads = Plan::threads;
   constexpr int k = Plan::k;
   constexpr int n = d / Plan::halves / 8;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   Bf16* x = reinterpret_cast<Bf16*>(shared_memory);
-  Bf16* dx = x + block_rows * d;
-  Bf16* ring = dx + block_rows * d;
+  Bf16* residual = x + block_rows * d;
+  Bf16* ring = residual + block_rows * d;
   float* inv_rms = reinterpret_cast<float*>(ring + Plan::slots * Plan::slot);
 
   const int trial = static_cast<int>(blockIdx.y);
@@ -188,8 +181,8 @@ __global__ void __launch_bounds__(LinearBackwardPlan<d>::threads, d == 256 ? 1 :
   auto fetch = [&] {
     if (next < tiles) {
       Bf16* tile = ring + next_slot * Plan::slot;
-      copy_rows<k, threads>(tile, dy + next * k, columns, first_row, rows);
-      copy_tile<k, d, threads>(tile + Plan::dy_tile, w + static_cast<std::int64_t>(next) * k * d, d);
+      copy_rows<Straight<k>, threads>(tile, dy + next * k, columns, first_row, rows);
+      copy_tile<Straight<d>, k, threads>(tile + Plan::dy_tile, w + static_cast<std::int64_t>(next) * k * d, d);
       ++next;
       next_slot = next_slot + 1 == Plan::slots ? 0 : next_slot + 1;
     }
@@ -197,9 +190,9 @@ __global__ void __launch_bounds__(LinearBackwardPlan<d>::threads, d == 256 ? 1 :
 
   fetch();
   copy_commit();
-  fetch();  // x and dx travel with the second tile
-  copy_rows<d, threads>(x, x_all[trial], d, first_row, rows);
-  copy_rows<d, threads>(dx, dx_all[trial], d, first_row, rows);
+  fetch();  // x and the residual travel with the second tile
+  copy_rows<Straight<d>, threads>(x, x_all[trial], d, first_row, rows);
+  copy_rows<Straight<d>, threads>(residual, residual_all[trial], d, first_row, rows);
   copy_commit();
 
   const auto lane_dy = lane_a<k>(lane);
@@ -242,8 +235,8 @@ __global__ void __launch_bounds__(LinearBackwardPlan<d>::threads, d == 256 ? 1 :
   }
   __syncthreads();
   float* partial = partials.data + (static_cast<std::int64_t>(trial) * partials.blocks + blockIdx.x) * d;
-  norm_backward<d, Plan::halves>(dh, x, dx, inv_rms, norm_weight, reinterpret_cast<float*>(ring), partial);
-  store_rows<d, threads>(dx_all[trial], x, first_row, rows);
+  norm_backward<d, Plan::halves>(dh, x, residual, inv_rms, norm_weight, reinterpret_cast<float*>(ring), partial);
+  store_rows<Straight<d>, threads>(dx_all[trial], x, first_row, rows);
 }
 
 }  // namespace
@@ -268,7 +261,7 @@ void fused_norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm
   const auto norm_view = check.tensor<const float>("norm_weight", norm_weight, DType::f32, 1, d);
   const auto w_view = check.tensor<const Bf16>("w", w, DType::bf16, columns, d);
   const auto y_view = check.activation<Bf16>("y", y, columns);
-  Rope table;
+  RopeTable table;
   std::int64_t hd = 0;
   if (rope != nullptr) {
     hd = rope->heads.dim;
@@ -290,11 +283,22 @@ void fused_norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm
              static_cast<int>(length),
              static_cast<int>((rope->heads.query + rope->heads.kv) * hd)};
   }
+  const NormLinearForward p{.grid = check.grid(),
+                            .d = static_cast<int>(d),
+                            .columns = static_cast<int>(columns),
+                            .rows = static_cast<int>(x.trial_rows()),
+                            .head = static_cast<int>(hd),
+                            .eps = static_cast<float>(eps),
+                            .x = x_view,
+                            .norm_weight = norm_view,
+                            .w = w_view,
+                            .y = y_view,
+                            .rope = table};
+  if (fused_on_hopper(ctx)) return norm_linear_forward_hopper(ctx, p);
   auto start = [&]<int size, int tile, int head>() {
     using Plan = LinearPlan<size, tile>;
-    launch(ctx, norm_linear_forward<size, tile, head>, check.grid(), dim3(Plan::threads), Plan::shared_bytes, x_view,
-           norm_view, static_cast<float>(eps), w_view, y_view, table, static_cast<int>(x.trial_rows()),
-           static_cast<int>(columns));
+    launch(ctx, norm_linear_forward<size, tile, head>, p.grid, dim3(Plan::threads), Plan::shared_bytes, p.x,
+           p.norm_weight, p.eps, p.w, p.y, p.rope, p.rows, p.columns);
   };
   auto run = [&]<int size>() {
     if (hd == 0) {
@@ -311,7 +315,8 @@ void fused_norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm
 }
 
 void fused_norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight, double eps,
-                                const Tensor& w, const Tensor& dx, const Tensor& h_out, const Tensor& dnorm_weight) {
+                                const Tensor& w, const Tensor& residual, const Tensor& dx, const Tensor& h_out,
+                                const Tensor& dnorm_weight) {
   const Check check("fused_norm_linear_backward", x.trials(), x.trial_rows());
   const std::int64_t d = x.dim(-1);
   const std::int64_t columns = dy.dim(-1);
@@ -321,19 +326,36 @@ void fused_norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x,
   const auto x_view = check.activation<const Bf16>("x", x, d);
   const auto norm_view = check.tensor<const float>("norm_weight", norm_weight, DType::f32, 1, d);
   const auto w_view = check.tensor<const Bf16>("w", w, DType::bf16, columns, d);
+  const auto residual_view = check.activation<const Bf16>("residual", residual, d);
   const auto dx_view = check.activation<Bf16>("dx", dx, d);
   const auto h_view = check.activation<Bf16>("h_out", h_out, d);
   const auto dnorm_view = check.tensor<float>("dnorm_weight", dnorm_weight, DType::f32, 1, d);
   const dim3 grid = check.grid();
   const ArenaScope scope(ctx.arena);
   const NormPartials partials = take_partials(ctx, grid, static_cast<int>(d));
+  const NormLinearBackward p{.grid = grid,
+                             .d = static_cast<int>(d),
+                             .columns = static_cast<int>(columns),
+                             .rows = static_cast<int>(x.trial_rows()),
+                             .eps = static_cast<float>(eps),
+                             .dy = dy_view,
+                             .x = x_view,
+                             .norm_weight = norm_view,
+                             .w = w_view,
+                             .residual = residual_view,
+                             .dx = dx_view,
+                             .h = h_view,
+                             .partials = partials};
   auto run = [&]<int size>() {
     using Plan = LinearBackwardPlan<size>;
-    launch(ctx, norm_linear_backward<size>, grid, dim3(Plan::threads), Plan::shared_bytes, dy_view, x_view, norm_view,
-           static_cast<float>(eps), w_view, dx_view, h_view, partials, static_cast<int>(x.trial_rows()),
-           static_cast<int>(columns));
+    launch(ctx, norm_linear_backward<size>, grid, dim3(Plan::threads), Plan::shared_bytes, p.dy, p.x, p.norm_weight,
+           p.eps, p.w, p.residual, p.dx, p.h, p.partials, p.rows, p.columns);
   };
-  by_width(d, run);
+  if (fused_on_hopper(ctx)) {
+    norm_linear_backward_hopper(ctx, p);
+  } else {
+    by_width(d, run);
+  }
   add_partials(ctx, grid, static_cast<int>(d), partials, dnorm_view);
 }
 

@@ -151,7 +151,8 @@ LinearResult run_linear(Gpu& gpu, const Inputs& in, std::int64_t first, std::int
   DeviceTensor norm(DType::f32, {count, d}, in.norm, from);
   DeviceTensor w(DType::bf16, {count, columns, d}, in.up, from);
   DeviceTensor y(DType::bf16, {count, rows, columns});
-  DeviceTensor dx(DType::bf16, {count, rows, d}, in.x, from);
+  DeviceTensor residual(DType::bf16, {count, rows, d}, in.x, from);
+  DeviceTensor dx(DType::bf16, {count, rows, d});
   DeviceTensor h(DType::bf16, {count, rows, d});
   DeviceTensor dnorm(DType::f32, {count, d}, in.norm, from);
   if (heads == nullptr) {
@@ -167,9 +168,11 @@ LinearResult run_linear(Gpu& gpu, const Inputs& in, std::int64_t first, std::int
     kernels::cuda::fused_norm_linear_forward(gpu.ctx, x, norm, eps, w, y, &rope);
     cuda_ok(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }
-  kernels::cuda::fused_norm_linear_backward(gpu.ctx, dy, x, norm, eps, w, dx, h, dnorm);
+  kernels::cuda::fused_norm_linear_backward(gpu.ctx, dy, x, norm, eps, w, residual, dx, h, dnorm);
   LinearResult r{y.all(), dx.all(), h.all(), dnorm.all()};
-  for (const DeviceTensor* t : {&y, &dx, &h, &dnorm}) t->check_fences();
+  kernels::cuda::fused_norm_linear_backward(gpu.ctx, dy, x, norm, eps, w, residual, residual, h, dnorm);
+  CHECK(same(residual.all(), r.dx));  // in place
+  for (const DeviceTensor* t : {&y, &dx, &residual, &h, &dnorm}) t->check_fences();
   return r;
 }
 
