@@ -1,0 +1,208 @@
+// The whole model on the GPU: fp32 against the CPU, weight by weight; bf16 against the error of a bf16 PyTorch
+// computation (bf16_errors.json of make_bf16_errors.py); a trial's bits together and alone; NaN kept to its trial.
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "tests/model/cuda_proxy_support.hpp"
+
+namespace hylas::test {
+namespace {
+
+using model::Shape;
+
+constexpr double kF32 = 1e-5;
+
+double norm(const Vector& v) {
+  return std::sqrt(dot(v, v));
+}
+
+Vector part(const Vector& block, const model::StoredWeight& weight) {
+  const auto first = block.begin() + weight.offset;
+  return {first, first + weight.size()};
+}
+
+double distance(const Vector& a, const Vector& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return std::isfinite(sum) ? std::sqrt(sum) : std::numeric_limits<double>::infinity();
+}
+
+// Every stored weight's gradient. Those of queries and keys are differences that cancel (to nothing at a window of 1):
+// they are measured by a fiftieth of the values' gradient where that is more.
+void check_gradients(const Problem& problem, const Answer& got, const Answer& want) {
+  const model::ParameterTable table = model::Proxy(problem.designs.front()).parameters();
+  for (std::size_t p = 0; p < got.grads.size(); ++p) {
+    Vector rest = got.grads[p];  // what belongs to no weight must stay 0
+    double value_norm = 0;
+    for (auto it = table.stored().rbegin(); it != table.stored().rend(); ++it) {
+      const auto& weight = *it;
+      INFO("trial " << p << ", " << weight.name << ", layout " << problem.designs[p].layout_text());
+      const Vector g = part(got.grads[p], weight), w = part(want.grads[p], weight);
+      std::fill_n(rest.begin() + weight.offset, weight.size(), 0.0);
+      if (weight.name.find("v_proj") != std::string::npos) value_norm = norm(w);
+      const bool score =
+          weight.name.find("q_proj") != std::string::npos || weight.name.find("k_proj") != std::string::npos;
+      const double size = std::max(norm(w), score ? value_norm / 50 : 0);
+      if (size == 0) {
+        CHECK(norm(g) == 0.0);  // a sink that is off
+      } else {
+        CHECK(distance(g, w) / size < kF32);
+      }
+    }
+    CHECK(norm(rest) == 0.0);
+  }
+}
+
+void check_evaluation(const Problem& problem, const Answer& got, const Answer& want) {
+  const std::int64_t V = problem.shape().vocab;
+  for (std::size_t p = 0; p < got.loss.size(); ++p) {
+    CHECK(error(got.loss[p], want.loss[p]) < kF32);
+    CHECK(error(got.eval_loss[p], want.eval_loss[p]) < kF32);
+    bool right = true;
+    for (std::size_t i = 0; i < got.predicted[p].size(); ++i) {
+      const double mine = got.predicted[p][i], best = want.predicted[p][i];
+      if (mine == best) continue;
+      const double* logits = want.logits[p].data() + i * at(V);  // equal but for rounding?
+      right = right && best >= 0 && mine >= 0 && mine < static_cast<double>(V) &&
+              logits[static_cast<std::size_t>(mine)] > logits[static_cast<std::size_t>(best)] - 1e-4;
+    }
+    CHECK(right);
+  }
+}
+
+void check_alone(Gpu& gpu, const Problem& problem, DType type, const Answer& together) {
+  if (problem.trials() == 1) return;
+  for (const std::int64_t p : {std::int64_t{0}, problem.trials() - 1}) {
+    INFO("trial " << p);
+    check_same(together, p, answer_of_gpu(gpu, problem, type, p, 1), 0);
+  }
+}
+
+void test_f32(const std::vector<std::string>& layouts, const Shape& shape, std::int64_t trials, std::int64_t batch) {
+  Gpu gpu;
+  const Problem problem(layouts, shape, trials, batch, 5);
+  INFO("d " << shape.d_model << ", T " << shape.context << ", P " << trials);
+  const Answer got = answer_of_gpu(gpu, problem, DType::f32, 0, trials), want = answer_of_cpu(problem);
+  check_gradients(problem, got, want);
+  check_evaluation(problem, got, want);
+  check_same(got, 0, answer_of_gpu(gpu, problem, DType::f32, 0, trials), 0);  // in an arena that has been used
+  check_alone(gpu, problem, DType::f32, got);
+}
+
+Shape shape_of(std::int64_t d, std::int64_t heads, std::int64_t kv, std::int64_t head, std::int64_t ffn,
+               std::int64_t vocab, std::int64_t context, bool tied) {
+  return {.d_model = d,
+          .heads = heads,
+          .kv_heads = kv,
+          .head_dim = head,
+          .ffn = ffn,
+          .vocab = vocab,
+          .context = context,
+          .tied = tied,
+          .rope_theta = 10000.0};
+}
+
+const std::vector<std::string> kLayouts8{"swa:1/sink full swa:7 swa:8", "full/nope swa:9 full swa:1",
+                                         "swa:7/sink swa:8/nope full/sink swa:2"};
+const std::vector<std::string> kLayouts14{"swa:1 swa:13/nope/sink", "swa:14/sink full", "full/nope swa:15",
+                                          "swa:3 full/sink"};
+const std::vector<std::string> kLayouts514{"swa:1/sink full swa:513", "swa:513/nope swa:514 swa:64/sink",
+                                           "swa:515/sink swa:1 full/nope"};
+
+}  // namespace
+
+TEST_CASE("proxy on the GPU in fp32: loss, gradients and predictions of the CPU", "[gpu][proxy][sanitize]") {
+  if (!gpu_here()) return;
+  test_f32(kLayouts8, shape_of(32, 4, 2, 8, 48, 23, 8, true), 3, 3);
+  test_f32(kLayouts14, shape_of(40, 3, 1, 10, 0, 33, 14, false), 1, 2);
+}
+
+TEST_CASE("proxy on the GPU in fp32: 32 trials, and none of their neighbours", "[gpu][proxy]") {
+  if (!gpu_here()) return;
+  test_f32(kLayouts14, shape_of(32, 1, 1, 32, 40, 17, 14, true), 32, 1);
+}
+
+TEST_CASE("proxy on the GPU in fp32: long contexts and all head dimensions", "[gpu][proxy][large]") {
+  if (!gpu_here()) return;
+  test_f32(kLayouts514, shape_of(64, 2, 1, 32, 192, 128, 514, true), 3, 2);
+  test_f32(kLayouts514, shape_of(96, 3, 3, 32, 100, 33, 514, false), 1, 1);
+  test_f32(kLayouts14, shape_of(128, 2, 2, 64, 384, 512, 14, true), 32, 3);
+  test_f32(kLayouts14, shape_of(256, 2, 1, 128, 0, 40, 14, false), 3, 5);
+  test_f32({"swa:64 full/nope", "full/sink swa:65"}, shape_of(512, 8, 2, 64, 512, 96, 130, true), 2, 2);
+}
+
+TEST_CASE("proxy on the GPU: a trial of NaN leaves its neighbours' bits alone", "[gpu][proxy]") {
+  if (!gpu_here()) return;
+  Gpu gpu;
+  const DType type = GENERATE(DType::f32, DType::bf16);
+  Problem problem(kLayouts14, shape_of(64, 2, 1, 32, 64, 40, 14, true), 3, 2, 7);
+  const Answer before = answer_of_gpu(gpu, problem, type, 0, 3);
+  problem.weights[1].assign(problem.weights[1].size(), std::numeric_limits<double>::quiet_NaN());
+  const Answer after = answer_of_gpu(gpu, problem, type, 0, 3);
+  check_same(before, 0, after, 0);
+  check_same(before, 2, after, 2);
+  bool nan = false;
+  for (double x : after.loss[1]) nan = nan || std::isnan(x);
+  CHECK(nan);
+}
+
+// The error over all trials of a weight's gradient, and of the losses, at most twice that of PyTorch, and the floor of
+// one rounding to bf16.
+TEST_CASE("proxy on the GPU in bf16: errors as of a bf16 PyTorch computation", "[gpu][proxy][golden]") {
+  if (!gpu_here()) return;
+  constexpr double kFloor = 2e-3;  // 2^-8 / sqrt(3) is 2.3e-3
+  Gpu gpu;
+  std::ifstream file(std::string(HYLAS_SOURCE_DIR) + "/tests/golden/bf16_errors.json");
+  for (const auto& c : nlohmann::json::parse(file)) {
+    const Shape shape = shape_of(c.at("d_model"), c.at("heads"), c.at("kv_heads"), c.at("head_dim"), c.at("ffn"),
+                                 c.at("vocab"), c.at("context"), c.at("tied"));
+    const std::int64_t trials = c.at("trials");
+    const Problem problem({c.at("layout").get<std::string>()}, shape, trials, c.at("batch"), 9);
+    const Answer got = answer_of_gpu(gpu, problem, DType::bf16, 0, trials), want = answer_of_cpu(problem);
+    const auto overall = [&](const Trials& a, const Trials& b, const auto& cut) {
+      double wrong = 0, size = 0;
+      for (std::size_t p = 0; p < a.size(); ++p) {
+        const Vector x = cut(a[p]), y = cut(b[p]);
+        wrong += std::pow(distance(x, y), 2);
+        size += dot(y, y);
+      }
+      return std::sqrt(wrong / size);
+    };
+    INFO(c.at("layout").get<std::string>() << " d " << shape.d_model);
+    const auto& errors = c.at("errors");
+    CHECK(overall(got.loss, want.loss, [](const Vector& v) { return v; }) <=
+          2 * errors.at("loss").get<double>() + kFloor);
+    std::size_t used = 1;
+    const model::ParameterTable table = model::Proxy(problem.designs.front()).parameters();
+    for (const auto& weight : table.stored()) {
+      if (!errors.contains(weight.name)) continue;  // a sink that is off
+      INFO(weight.name);
+      ++used;
+      CHECK(overall(got.grads, want.grads, [&](const Vector& v) { return part(v, weight); }) <=
+            2 * errors.at(weight.name).get<double>() + kFloor);
+    }
+    CHECK(used == errors.size());
+    check_alone(gpu, problem, DType::bf16, got);
+  }
+}
+
+TEST_CASE("proxy on the GPU in bf16: a trial's bits are its own, whatever the sizes", "[gpu][proxy][large]") {
+  if (!gpu_here()) return;
+  Gpu gpu;
+  const auto test = [&](const std::vector<std::string>& layouts, const Shape& shape, std::int64_t trials,
+                        std::int64_t batch) {
+    INFO("d " << shape.d_model << ", T " << shape.context << ", P " << trials);
+    const Problem problem(layouts, shape, trials, batch, 6);
+    const Answer got = answer_of_gpu(gpu, problem, DType::bf16, 0, trials);
+    check_same(got, 0, answer_of_gpu(gpu, problem, DType::bf16, 0, trials), 0);
+    check_alone(gpu, problem, DType::bf16, got);
+  };
+  test(kLayouts514, shape_of(64, 2, 1, 32, 192, 128, 514, true), 3, 2);
+  test(kLayouts514, shape_of(128, 2, 1, 64, 384, 128, 514, false), 3, 2);
+  test(kLayouts514, shape_of(256, 2, 1, 128, 768, 128, 514, true), 3, 2);
+  test(kLayouts14, shape_of(128, 4, 2, 32, 384, 512, 14, true), 32, 3);
+  test(kLayouts14, shape_of(40, 1, 1, 32, 24, 33, 14, false), 32, 3);
+}
+
+}  // namespace hylas::test
