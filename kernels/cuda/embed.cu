@@ -229,15 +229,24 @@ __device__ __forceinline__ bool place_of(const SumArrays& a, int& window, int& c
 // kUnroll rows are under way at once; where tokens are rare, so are the rows of the table they will be added to.
 template <class T, int N, int kUnroll, bool rare>
 __global__ void __launch_bounds__(kSumThreads) sum_windows_kernel(const T* __restrict__ dx, SumArrays a) {
-  int window = 0, column = 0;
-  if (!place_of<N>(a, window, column)) return;
+  extern __shared__ __align__(128) unsigned char shared_memory[];
   const std::int64_t p = blockIdx.y;
-  const int2* order = a.order + p * a.order_stride;
+  int window = 0, column = 0;
+  const bool valid = place_of<N>(a, window, column);
+  const int begin = window * a.window, end = min(a.n, begin + a.window);
+  // The window's entries, with one before and one after it; no token where there is none.
+  const Group group = group_of(a.lanes);
+  int2* entries = reinterpret_cast<int2*>(shared_memory) + group.index * (a.window + 2) + 1;
+  for (int i = group.lane - 1; i <= a.window; i += a.lanes) {
+    const bool here = window < a.windows && begin + i >= 0 && begin + i < a.n;
+    entries[i] = here ? a.order[p * a.order_stride + begin + i] : make_int2(0, -1);
+  }
+  __syncwarp();
+  if (!valid) return;
   dx += p * a.x_stride + column;
   float* table = a.table + p * a.table_stride + column;
   float* part = a.parts + p * a.parts_stride + static_cast<std::int64_t>(window) * 2 * a.d + column;
-  const int begin = window * a.window, end = min(a.n, begin + a.window);
-  const int before = begin > 0 ? order[begin - 1].y : -1;  // its sum is not this window's alone
+  const int before = entries[-1].y;  // its sum is not this window's alone
   float sum[N] = {};
   int token = -1;
   for (int i = begin; i < end; i += kUnroll) {
@@ -246,7 +255,7 @@ __global__ void __launch_bounds__(kSumThreads) sum_windows_kernel(const T* __res
     float old[rare ? kUnroll : 1][N];
     bool last[kUnroll];  // of its token
 #pragma unroll
-    for (int u = 0; u <= kUnroll; ++u) entry[u] = i + u < a.n ? order[i + u] : make_int2(0, -1);
+    for (int u = 0; u <= kUnroll; ++u) entry[u] = entries[i - begin + u];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       const bool here = i + u < end;
@@ -288,7 +297,7 @@ __global__ void __launch_bounds__(kSumThreads) sum_windows_kernel(const T* __res
 // Adds up the parts of the token that begins in this window and goes on after it, if there is one.
 template <int N>
 __global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(SumArrays a) {
-  constexpr int kUnroll = 4;
+  constexpr int kUnroll = 16;
   int window = 0, column = 0;
   if (!place_of<N>(a, window, column)) return;
   const std::int64_t p = blockIdx.y;
@@ -303,11 +312,12 @@ __global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(SumArrays a) {
   for (int next = window + 1;; next += kUnroll) {
     float part[kUnroll][N];
     bool ours[kUnroll];
+    // Read before it is known whether the part is ours: one wait instead of two.
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       const std::int64_t first = static_cast<std::int64_t>(next + u) * a.window;
       ours[u] = first < a.n && order[first].y == token;
-      if (ours[u]) load_floats<float, N>(parts + static_cast<std::int64_t>(next + u) * 2 * a.d, part[u]);
+      if (first < a.n) load_floats<float, N>(parts + static_cast<std::int64_t>(next + u) * 2 * a.d, part[u]);
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
@@ -378,21 +388,28 @@ const int2* sort_positions(Context& ctx, const Tensor& tokens, std::int64_t tria
 template <class T, int N>
 void sum_rows(Context& ctx, const Tensor& dx, const Tensor& dtable, SumArrays a) {
   const std::int64_t trials = dx.trials();
-  const int packets = (a.d + N - 1) / N;
-  a.lanes = 1;
-  while (a.lanes < 32 && a.lanes < packets) a.lanes *= 2;
-  a.slabs = (packets + a.lanes - 1) / a.lanes;
   a.table = data_of<float>(dtable);
   a.table_stride = dtable.trial_stride();
   a.x_stride = dx.trial_stride();
   a.windows = (a.n + a.window - 1) / a.window;
   a.parts_stride = (static_cast<std::int64_t>(a.windows) * 2 * a.d + 3) / 4 * 4;
   a.parts = ctx.arena.take<float>(trials * a.parts_stride);
-  const dim3 grid(blocks_for(static_cast<std::int64_t>(a.windows) * a.slabs, kSumThreads / a.lanes),
-                  static_cast<unsigned>(trials));
+  // Groups of 4 to 32 lanes with a packet of n columns each.
+  const auto grid_for = [&](int n) {
+    const int packets = (a.d + n - 1) / n;
+    a.lanes = 4;
+    while (a.lanes < 32 && a.lanes < packets) a.lanes *= 2;
+    a.slabs = (packets + a.lanes - 1) / a.lanes;
+    return dim3(blocks_for(static_cast<std::int64_t>(a.windows) * a.slabs, kSumThreads / a.lanes),
+                static_cast<unsigned>(trials));
+  };
   auto* kernel = a.window > 32 ? sum_windows_kernel<T, N, 8, false> : sum_windows_kernel<T, N, 4, true>;
-  launch(ctx, kernel, grid, dim3(kSumThreads), 0, data_of<T>(dx), a);
-  launch(ctx, sum_parts_kernel<N>, grid, dim3(kSumThreads), 0, a);
+  const dim3 grid = grid_for(N);
+  const auto entries = static_cast<std::size_t>(kSumThreads / a.lanes * (a.window + 2));
+  launch(ctx, kernel, grid, dim3(kSumThreads), entries * sizeof(int2), data_of<T>(dx), a);
+  constexpr int kPartPacket = N > 1 ? 4 : 1;
+  const dim3 parts_grid = grid_for(kPartPacket);
+  launch(ctx, sum_parts_kernel<kPartPacket>, parts_grid, dim3(kSumThreads), 0, a);
 }
 
 }  // namespace
