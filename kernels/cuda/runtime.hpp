@@ -59,7 +59,7 @@ class Runtime {
   [[nodiscard]] void* stream() const { return stream_; }  // a cudaStream_t
   [[nodiscard]] Gemm& gemm() const { return *gemm_; }
   [[nodiscard]] std::size_t workspace_bytes() const;  // held beside what callers allocate
-  void make_current() const;  // this thread's device
+  void make_current() const;                          // this thread's device
   void synchronize() const;
 
  private:
