@@ -1,7 +1,6 @@
-// CUDA: attention (kernels/attention.hpp): checks, scratch, and which kernels run.
+// CUDA: attention (kernels/attention.hpp): checks, scratch, and which kernels run. Context::baseline keeps to the
+// portable ones where the GPU could do more.
 #include "kernels/cuda/attention.hpp"
-
-#include <cuda_bf16.h>
 
 #include <limits>
 #include <stdexcept>
@@ -88,7 +87,7 @@ void attention_forward(Context& ctx, const Heads& heads, const AttentionData& da
   a.out = per_trial<void>(out);
   a.lse = per_trial<float>(lse);
   if (qkv.dtype() == DType::f32) return attention_forward_fp32(ctx, a);
-  if (hopper_attention_forward(ctx, heads, data, qkv, out, lse)) return;
+  if (!ctx.baseline && hopper_attention_forward(ctx, heads, data, qkv, out, lse)) return;
   if (heads.dim == 32) return attention_forward_bf16<32>(ctx, a);
   if (heads.dim == 64) return attention_forward_bf16<64>(ctx, a);
   attention_forward_bf16<128>(ctx, a);
@@ -122,10 +121,10 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
 
   const ArenaScope scope(ctx.arena);
   const std::int64_t blocks = s.query_heads() * s.query_blocks();
-  if (hopper_attention_backward(ctx, heads, data, rope, qkv, out, lse, dout, dqkv)) {
+  if (!ctx.baseline && hopper_attention_backward(ctx, heads, data, rope, qkv, out, lse, dout, dqkv)) {
     if (!data.sink.defined()) return;
     a.sink_parts = ctx.arena.take<float>(blocks);
-    attention_rows<__nv_bfloat16>(ctx, a, static_cast<float>(log2_e));  // for the sinks alone
+    attention_rows(ctx, a, true, static_cast<float>(log2_e));  // for the sinks alone
     attention_sink_sum(ctx, a);
     return;
   }
@@ -139,12 +138,12 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
     a.dq_sums = ctx.arena.take<float>(one_block ? 4 : blocks * attention_queries * heads.dim);
     a.dq_ready = ctx.arena.take<std::int32_t>(blocks);
     a.ticket = ctx.arena.take<std::int32_t>(1);
-    attention_rows<__nv_bfloat16>(ctx, a, static_cast<float>(log2_e));
+    attention_rows(ctx, a, true, static_cast<float>(log2_e));
     if (heads.dim == 32) attention_backward_bf16<32>(ctx, a);
     if (heads.dim == 64) attention_backward_bf16<64>(ctx, a);
     if (heads.dim == 128) attention_backward_bf16<128>(ctx, a);
   } else {
-    attention_rows<float>(ctx, a, 1.0F);
+    attention_rows(ctx, a, false, 1.0F);
     attention_backward_fp32(ctx, a);
   }
   if (data.sink.defined()) attention_sink_sum(ctx, a);

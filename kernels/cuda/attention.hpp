@@ -59,9 +59,9 @@ struct AttentionBackward {
   std::int32_t* ticket = nullptr;    // [1]
 };
 
-// Fills row_lse, row_delta and sink_parts, and clears dq_ready and ticket. T is __nv_bfloat16 or float.
-template <class T>
-void attention_rows(Context& ctx, const AttentionBackward& a, float lse_factor);
+// Fills row_lse, row_delta (where they are given) and, for trials whose sink is on, sink_parts; clears dq_ready and
+// ticket where given. out and dout are bf16 or f32.
+void attention_rows(Context& ctx, const AttentionBackward& a, bool bf16, float lse_factor);
 // dsink [P, H] += sum of sink_parts, in order; only where the trial's sink is on.
 void attention_sink_sum(Context& ctx, const AttentionBackward& a);
 
