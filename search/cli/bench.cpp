@@ -1,36 +1,20 @@
-// hylas bench: speed on this machine. `bench train` times whole training steps of a cohort of proxies.
+// hylas bench train: whole training steps of a cohort of proxies, timed. Registers `hylas bench` and all below it.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <string_view>
 
 #include "model/cohort.hpp"
 #include "model/design/cost.hpp"
+#include "search/cli/bench_kernels.hpp"
+#include "search/cli/bench_sizes.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 
 namespace hylas::cli {
 namespace {
-
-// The cpu sizes are those of the PyTorch CPU baseline (untied), the others of the GPU one (tied).
-struct Size {
-  std::string_view name;
-  std::int64_t vocab, d_model, layers, heads, ffn, context, batch;
-  bool tied;
-};
-constexpr std::array<Size, 7> sizes = {{
-    {"cpu64", 128, 64, 4, 2, 192, 128, 16, false},
-    {"cpu128", 128, 128, 4, 2, 384, 512, 8, false},
-    {"cpu256", 128, 256, 4, 4, 768, 512, 4, false},
-    {"tiny", 512, 128, 4, 2, 384, 1024, 16, true},
-    {"small", 4096, 256, 8, 4, 768, 2048, 16, true},
-    {"mid", 4096, 512, 12, 8, 1536, 2048, 32, true},
-    {"big", 32768, 1024, 16, 16, 3072, 4096, 16, true},
-}};
 
 struct Options {
   CommonOptions common;
@@ -42,33 +26,9 @@ struct Options {
   double seconds = 3;
 };
 
-const Size& find_size(const std::string& name) {
-  const auto* size = std::find_if(sizes.begin(), sizes.end(), [&](const Size& s) { return s.name == name; });
-  if (size != sizes.end()) return *size;
-  std::vector<std::string> names;
-  std::string listed;
-  for (const auto& s : sizes) {
-    names.emplace_back(s.name);
-    listed += (listed.empty() ? "" : ", ") + names.back();
-  }
-  const auto guess = model::nearest(name, names);
-  throw model::InputError("--size '" + name + "' is none of " + listed +
-                          (guess.empty() ? "" : "; did you mean '" + guess + "'?"));
-}
-
-std::vector<model::TrialSpec> make_trials(const Size& size, const Options& options) {
-  const model::Shape shape{.d_model = size.d_model,
-                           .heads = size.heads,
-                           .kv_heads = size.heads,
-                           .head_dim = size.d_model / size.heads,
-                           .ffn = size.ffn,
-                           .vocab = size.vocab,
-                           .context = size.context,
-                           .tied = size.tied};
-  const auto cpu = size.name.substr(0, 3) == "cpu";
-  const auto layout = !options.layout.empty() ? options.layout
-                      : cpu                   ? fmt::format("(swa:8 full)*{}", size.layers / 2)
-                                              : fmt::format("(swa:128*3 full/nope)*{}", size.layers / 4);
+std::vector<model::TrialSpec> make_trials(const BenchSize& size, const Options& options) {
+  const auto shape = size.shape();
+  const auto layout = options.layout.empty() ? size.layout() : options.layout;
   model::Recipe recipe;
   recipe.task.keys = recipe.task.values = size.vocab / 2;
   recipe.batch = size.batch;
@@ -116,7 +76,7 @@ Result measure(const std::vector<model::TrialSpec>& trials, const Options& optio
 }
 
 int run_train(const Options& options) {
-  const auto trials = make_trials(find_size(options.size), options);
+  const auto trials = make_trials(find_bench_size(options.size), options);
   const auto result = measure(trials, options);
   const auto layout = trials.front().design.layout_text();
   if (options.common.json) {
@@ -160,6 +120,7 @@ void add_bench(Program& program) {
   command->add_option("--seconds", options->seconds, "how long to measure")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 3600.0));
+  add_bench_kernels(program, *bench);
 }
 
 }  // namespace hylas::cli

@@ -122,9 +122,14 @@ TEST_CASE("a device or a mixer that this program cannot train on is refused befo
   std::string gdn = tiny_space;
   gdn.replace(gdn.find("(swa:{w} full)*1"), 16, "swa:{w} gdn");
   dir.write("gdn.toml", gdn);
+  std::string bf16 = tiny_space;
+  bf16.replace(bf16.find("steps = 20"), 10, "precision = \"bf16\"\nsteps = 20");
+  dir.write("bf16.toml", bf16);
   const auto before = files_in(dir);
   const std::map<std::string, int> cases = {{"sweep tiny.toml --db x.db --device cuda", 6},
                                             {"sweep tiny.toml --db x.db --device gpu", 2},
+                                            {"sweep bf16.toml --db x.db --device cpu", 2},
+                                            {"sweep tiny.toml --db x.db --gpu-memory 0", 2},
                                             {"bench train --device cuda", 6},
                                             {"sweep gdn.toml --db x.db", 2},
                                             {"sweep tiny.toml --db x.db --max-cohort -1", 2},
@@ -295,7 +300,7 @@ TEST_CASE("fit loss recovers a noiseless law from a table and predicts what it h
 TEST_CASE("every command has help with an example, and the version prints", "[program]") {
   const TempDir dir;
   for (const std::string command : {"demo", "init", "describe", "enumerate", "sweep", "status", "show", "fit emergence",
-                                    "fit loss", "recommend", "export", "bench train", "completion"}) {
+                                    "fit loss", "recommend", "export", "bench train", "bench kernels", "completion"}) {
     const auto run = run_program(dir, command + " --help");
     INFO(command);
     CHECK(run.code == 0);

@@ -108,7 +108,7 @@ void kill_the_program(int wanted_kills, unsigned seed) {
   const std::string program = std::string(HYLAS_BINARY_DIR) + "/hylas";
   auto start = [&](const std::filesystem::path& file, const std::filesystem::path& log) {
     return spawn_program({program, "sweep", (dir / "tiny.toml").string(), "--db", file.string(), "--progress", "jsonl",
-                          "--threads", "1", "--checkpoint-seconds", "0"},
+                          "--threads", "1", "--checkpoint-seconds", "0", "--device", "cpu"},
                          log);
   };
   const int whole_ms = undisturbed(dir, start);
