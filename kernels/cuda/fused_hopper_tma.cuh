@@ -159,10 +159,17 @@ __device__ __forceinline__ void load_rows(std::uint32_t tile, const CUtensorMap*
     hopper::load_box(tile + p * (rows_of_tile * 128), map, barrier, p * 64, row, 0, trial);
   }
 }
+// Writes nothing outside the tensor.
+__device__ __forceinline__ void store_panel(const CUtensorMap* map, std::uint32_t shared, int column, int row,
+                                            int trial) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+               "r"(shared), "r"(column), "r"(row), "r"(0), "r"(trial)
+               : "memory");
+}
 template <int d>
 __device__ __forceinline__ void store_rows(const CUtensorMap* map, std::uint32_t tile, int row, int trial) {
 #pragma unroll
-  for (int p = 0; p < d / 64; ++p) hopper::store_box(map, tile + p * (rows_of_tile * 128), p * 64, row, 0, trial);
+  for (int p = 0; p < d / 64; ++p) store_panel(map, tile + p * (rows_of_tile * 128), p * 64, row, trial);
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 // Until this thread's stores have read their shared memory.
