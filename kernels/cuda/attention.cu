@@ -133,8 +133,8 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
   a.sink_parts = ctx.arena.take<float>(blocks);
   const bool bf16 = qkv.dtype() == DType::bf16;
   if (bf16) {
-    // One block of keys needs no sums across blocks of keys; the kernel does not touch them then.
-    const bool one_block = s.length <= 2 * attention_queries;
+    // Keys in one block, of 64 or more, need no sums across blocks; the kernel does not touch them then.
+    const bool one_block = s.length <= attention_queries;
     a.dq_sums = ctx.arena.take<float>(one_block ? 4 : blocks * attention_queries * heads.dim);
     a.dq_ready = ctx.arena.take<std::int32_t>(blocks);
     a.ticket = ctx.arena.take<std::int32_t>(1);

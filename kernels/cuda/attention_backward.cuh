@@ -23,13 +23,14 @@ namespace hylas::kernels::cuda {
 namespace attention {
 
 // How a thread block divides its work, and its shared memory.
-template <int hd_, int warps_, int tiles_, int chunk_, int blocks_, bool single_ = false>
+template <int hd_, int warps_, int tiles_, int chunk_, int blocks_, bool single_ = false, int stages_ = 2>
 struct BackwardPlan {
   static constexpr int hd = hd_, warps = warps_;
   static constexpr int tiles = tiles_;     // m16 tiles of keys a warp
   static constexpr int chunk = chunk_;     // queries whose scores are in registers at a time
   static constexpr int blocks = blocks_;   // thread blocks a multiprocessor
   static constexpr bool single = single_;  // all keys are in one block: dQ needs no sums across blocks
+  static constexpr int stages = stages_;   // of Q and dO; 1 saves shared memory and copies nothing ahead
   static constexpr int threads = 32 * warps;
   static constexpr int keys = 16 * tiles * warps;
   static constexpr int queries = attention_queries;
@@ -43,8 +44,8 @@ struct BackwardPlan {
   static_assert(dq_tiles >= 1 && dq_columns == 4);
   static constexpr int key_bytes = keys * hd * 2, query_bytes = queries * hd * 2, ds_bytes = keys * queries * 2;
   static constexpr int stats_bytes = 2 * queries * 4;
-  // K, V, then two stages of Q, dO, of dS and of the stats, then the ticket.
-  static constexpr int shared_bytes = 2 * key_bytes + 4 * query_bytes + 2 * ds_bytes + 2 * stats_bytes + 16;
+  // K, V, then the stages of Q, dO, then two of dS and of the stats, then the ticket.
+  static constexpr int shared_bytes = 2 * key_bytes + 2 * stages * query_bytes + 2 * ds_bytes + 2 * stats_bytes + 16;
 };
 
 // Heads whose blocks of keys are taken in turns: enough to keep a head's blocks a few steps apart, few enough for the
@@ -69,10 +70,12 @@ struct BackwardBlock {
   __device__ __forceinline__ unsigned char* k() const { return shared; }
   __device__ __forceinline__ unsigned char* v() const { return shared + Plan::key_bytes; }
   __device__ __forceinline__ unsigned char* q(int stage) const {
-    return shared + 2 * Plan::key_bytes + stage * 2 * Plan::query_bytes;
+    return shared + 2 * Plan::key_bytes + stage % Plan::stages * 2 * Plan::query_bytes;
   }
   __device__ __forceinline__ unsigned char* dout(int stage) const { return q(stage) + Plan::query_bytes; }
-  __device__ __forceinline__ unsigned char* ds(int stage) const { return q(2) + stage * Plan::ds_bytes; }
+  __device__ __forceinline__ unsigned char* ds(int stage) const {
+    return shared + 2 * Plan::key_bytes + Plan::stages * 2 * Plan::query_bytes + stage * Plan::ds_bytes;
+  }
   __device__ __forceinline__ float* stats(int stage) const {  // lse of 64 queries, then their delta
     return reinterpret_cast<float*>(ds(2) + stage * Plan::stats_bytes);
   }
@@ -464,11 +467,16 @@ __global__ __launch_bounds__(Plan::threads, Plan::blocks) void attention_backwar
     if (grown != nullptr && static_cast<int>(threadIdx.x) == i % Plan::warps * 32) announce(grown, n + 1);
     QueryStep next = step;
     if (--next.block < block.begin) next = {step.h + 1, block.end - 1};
-    if (i + 1 < steps) block.load(next, (i + 1) % 2);
+    if (Plan::stages == 2 && i + 1 < steps) block.load(next, (i + 1) % 2);
     copy_commit();
     if (i > 0) grown = query_gradient(block, before, (i - 1) % 2, seen, lane, warp) ? flag_of(block, before) : nullptr;
     if (!Plan::single) seen = read_flag(flag_of(block, step));
     score_step(block, step, i % 2, lane, warp, sums);
+    if (Plan::stages == 1 && i + 1 < steps) {
+      __syncthreads();
+      block.load(next, (i + 1) % 2);
+      copy_commit();
+    }
     before = step;
     step = next;
   }
@@ -503,6 +511,9 @@ void attention_backward_bf16(Context& ctx, const AttentionBackward& a) {
     if (length <= 128) return launch_attention_backward<BackwardPlan<64, 4, 2, 16, 2, true>>(ctx, a);
     launch_attention_backward<BackwardPlan<64, 4, 2, 16, 2>>(ctx, a);
   } else {
+    const int capability = ctx.gpu->capability();
+    const bool small_shared = capability == 86 || capability == 89 || capability >= 120;  // 99 KiB a thread block
+    if (small_shared) return launch_attention_backward<BackwardPlan<128, 4, 1, 32, 1, false, 1>>(ctx, a);
     if (length <= 128) return launch_attention_backward<BackwardPlan<128, 8, 1, 32, 1, true>>(ctx, a);
     launch_attention_backward<BackwardPlan<128, 8, 1, 32, 1>>(ctx, a);
   }
