@@ -59,14 +59,15 @@ struct Thread {
 
 // A collective that some lanes have arrived at.
 struct Group {
-  WarpCall::Finish finish = nullptr;
-  std::uint32_t mask = 0, arrived = 0;
-  WarpCall* calls[warp_size] = {};
+  WarpCall::Finish finish;
+  std::uint32_t mask, arrived;
+  WarpCall* calls[warp_size];  // set for the lanes that have arrived
 };
 
 struct Warp {
   std::uint32_t existing = 0, ready = 0, done = 0;  // lanes
-  std::vector<Group> open;
+  unsigned groups = 0;
+  std::unique_ptr<Group[]> open = std::make_unique<Group[]>(warp_size);
 };
 
 struct Machine {
@@ -233,7 +234,7 @@ void prepare_block(Machine& m) {
     const std::uint32_t all = lanes == warp_size ? 0xffffffffU : (1U << lanes) - 1;
     m.warps[w].existing = m.warps[w].ready = all;
     m.warps[w].done = 0;
-    m.warps[w].open.clear();
+    m.warps[w].groups = 0;
   }
 }
 
@@ -320,10 +321,18 @@ void meet_warp(WarpCall& call) {
     fail(std::string(call.name) + " at " + text_of(call.where) + ": lane " +
          std::to_string(std::countr_zero(mask & warp.done)) + " of the mask has returned");
   }
-  const auto found = std::find_if(warp.open.begin(), warp.open.end(), [&](const Group& g) {
-    return g.finish == call.finish && g.mask == mask && (g.arrived >> me & 1) == 0;
-  });
-  Group& group = found != warp.open.end() ? *found : warp.open.emplace_back(Group{call.finish, mask, 0, {}});
+  unsigned g = 0;
+  for (; g < warp.groups; ++g) {
+    const Group& other = warp.open[g];
+    if (other.finish == call.finish && other.mask == mask && (other.arrived >> me & 1) == 0) break;
+  }
+  Group& group = warp.open[g];
+  if (g == warp.groups) {
+    ++warp.groups;
+    group.finish = call.finish;
+    group.mask = mask;
+    group.arrived = 0;
+  }
   group.arrived |= 1U << me;
   group.calls[me] = &call;
   if (group.arrived != mask) {
@@ -332,7 +341,7 @@ void meet_warp(WarpCall& call) {
     return;
   }
   call.finish(group.calls, mask);
-  warp.open.erase(warp.open.begin() + (&group - warp.open.data()));
+  if (g != --warp.groups) group = warp.open[warp.groups];
   const std::uint32_t others = mask & ~(1U << me);
   for (std::uint32_t rest = others; rest != 0; rest &= rest - 1) {
     m.threads[self.number - me + static_cast<unsigned>(std::countr_zero(rest))]->state = State::ready;

@@ -41,7 +41,7 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
 // ---- what the shims of device functions are made of; called from kernels only
 
 // A collective of the lanes in `mask`: the last lane to arrive calls finish(calls, mask), which sees the calls of all
-// of them, indexed by lane (nullptr for the others), and writes the results into them.
+// of them, indexed by lane (unset for the others), and writes the results into them.
 struct WarpCall {
   using Finish = void (*)(WarpCall* const* calls, std::uint32_t mask);
   Finish finish = nullptr;

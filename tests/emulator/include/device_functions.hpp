@@ -62,8 +62,8 @@ T shuffle(std::uint32_t mask, T value, int source, const char* name, const Where
         for (unsigned l = 0; l < warp_size; ++l) {
           if ((lanes >> l & 1) == 0) continue;
           auto& to = static_cast<Shuffle<T>&>(*calls[l]);
-          if (const WarpCall* from = calls[to.source]; from != nullptr) {
-            to.result = static_cast<const Shuffle<T>*>(from)->value;
+          if ((lanes >> to.source & 1) != 0) {
+            to.result = static_cast<const Shuffle<T>*>(calls[to.source])->value;
           } else {
             std::memset(static_cast<void*>(&to.result), poison, sizeof(T));
           }
