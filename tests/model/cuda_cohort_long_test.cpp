@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels/cuda/runtime.hpp"
-#include "tests/kernels/cuda_support.hpp"
+#include "tests/model/cuda_cohort_support.hpp"
 #include "tests/model/test_cohort_common.hpp"
 
 namespace hylas::tests {
@@ -13,9 +13,6 @@ using kernels::cuda::OutOfDeviceMemory;
 using model::Cohort;
 using model::CohortOptions;
 using model::TrialSpec;
-using test::gpu_here;
-
-const CohortOptions kGpu{.device = "cuda"};
 
 TrialSpec tiny(const std::string& layout, std::int64_t seed, double learning_rate, std::int64_t steps) {
   TrialSpec spec = trial(layout, seed, learning_rate);
@@ -36,7 +33,7 @@ TrialSpec wide(std::int64_t seed) {
                            .context = 64,
                            .tied = true,
                            .rope_theta = 10000.0};
-  TrialSpec spec = trial("swa:4 full", seed, 4e-3);
+  TrialSpec spec = trial("full", seed, 4e-3);
   spec.design = model::Design::make("swa:4 full/sink swa:8/nope full", shape);
   spec.recipe.batch = 66;
   return spec;
@@ -55,7 +52,7 @@ CohortOptions within(std::size_t bytes) {
 }  // namespace
 
 TEST_CASE("cohort on the GPU: bits do not depend on how the steps are cut", "[gpu][cohort][large]") {
-  if (!gpu_here()) return;
+  if (!real_gpu_here()) return;
   const std::vector<TrialSpec> specs{tiny("swa:4 full", 1, 4e-3, 800), tiny("full/nope swa:9/sink", 2, 1e-3, 800)};
   Cohort whole(specs, kGpu);
   CHECK(whole.train_to(800).empty());
@@ -73,7 +70,7 @@ TEST_CASE("cohort on the GPU: bits do not depend on how the steps are cut", "[gp
 
 TEST_CASE("cohort on the GPU: a divergence in the middle of a long run changes no other trial",
           "[gpu][cohort][large]") {
-  if (!gpu_here()) return;
+  if (!real_gpu_here()) return;
   constexpr std::int64_t steps = 1023;
   auto specs = std::vector{tiny("swa:4 full", 1, 4e-3, steps), tiny("full swa:2", 2, 4e-3, steps)};
   // lr * decay = 2.05: weights change sign and grow by 5% a step, to where the feed-forward block overflows.
@@ -91,7 +88,7 @@ TEST_CASE("cohort on the GPU: a divergence in the middle of a long run changes n
 }
 
 TEST_CASE("cohort on the GPU: a trial too large for the memory takes smaller micro-batches", "[gpu][cohort][large]") {
-  if (!gpu_here()) return;
+  if (!real_gpu_here()) return;
   const TrialSpec spec = wide(1);
   Cohort free({spec}, kGpu);
   const std::size_t bytes = planned_bytes(free);
@@ -115,7 +112,7 @@ TEST_CASE("cohort on the GPU: a trial too large for the memory takes smaller mic
 }
 
 TEST_CASE("cohort on the GPU: as many trials as fit, and not one more", "[gpu][cohort][large]") {
-  if (!gpu_here()) return;
+  if (!real_gpu_here()) return;
   const TrialSpec spec = wide(1);
   const std::size_t bytes = planned_bytes(Cohort({spec}, kGpu));
   CHECK_THROWS_AS(Cohort({spec, wide(2)}, within(bytes)), OutOfDeviceMemory);
@@ -132,7 +129,7 @@ TEST_CASE("cohort on the GPU: as many trials as fit, and not one more", "[gpu][c
 }
 
 TEST_CASE("cohort on the GPU: learns far recall at d 32 within 400 steps", "[gpu][cohort][large]") {
-  if (!gpu_here()) return;
+  if (!real_gpu_here()) return;
   // The CPU's test of this name, in both precisions.
   const model::Shape shape{.d_model = 32,
                            .heads = 1,
