@@ -1,5 +1,6 @@
-// CUDA: qkv_rope (kernels/qkv_rope.hpp). A thread turns N neighbouring pairs (i, i + hd/2) of one head; neighbouring
-// threads lie in one row, so that cos and sin of its position are read once. Trials without rotation end at once.
+// CUDA: qkv_rope (kernels/qkv_rope.hpp). A thread turns packets of N neighbouring pairs (i, i + hd/2) of one head;
+// neighbouring threads lie in one row, so that cos and sin of its position are read once. Trials without rotation end
+// at once.
 #include "kernels/backends.hpp"
 #include "kernels/cuda/checks.hpp"
 #include "kernels/cuda/launch.cuh"
@@ -9,6 +10,7 @@ namespace hylas::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kRepeat = 2;  // packets of pairs a thread
 
 struct RopeLayout {
   std::int64_t stride;       // elements to the next trial
@@ -25,30 +27,42 @@ __global__ void __launch_bounds__(kThreads)
     rotate_kernel(const float* __restrict__ cos, const float* __restrict__ sin, const std::int32_t* __restrict__ on,
                   T* __restrict__ qkv, RopeLayout layout, float sign) {
   if (on[blockIdx.y] == 0) return;
-  const unsigned i = blockIdx.x * kThreads + threadIdx.x;
-  if (i >= layout.packets) return;
-  const unsigned row = layout.packets_per_row.quotient(i), packet = i - row * layout.packets_per_row.divisor();
-  const unsigned head = layout.packets_per_head.quotient(packet);
-  const unsigned at = (packet - head * layout.packets_per_head.divisor()) * N;
   const unsigned half = layout.packets_per_head.divisor() * N;
-  const unsigned position = row - layout.length.quotient(row) * layout.length.divisor();
-  const std::int64_t angle = static_cast<std::int64_t>(position) * half + at;
-  T* low = qkv + blockIdx.y * layout.stride + static_cast<std::int64_t>(row) * layout.width + head * 2 * half + at;
-  T* high = low + half;
-  const auto lows = load<T, N>(low), highs = load<T, N>(high);
-  float c[N], s[N], a[N], b[N], x[N], y[N];
-  load_floats<float, N>(cos + angle, c);
-  load_floats<float, N>(sin + angle, s);
-  unpack<T, N>(lows, a);
-  unpack<T, N>(highs, b);
+  qkv += blockIdx.y * layout.stride;
+  const unsigned first = blockIdx.x * (kThreads * kRepeat) + threadIdx.x;
+  T* low[kRepeat];
+  Packed<T, N> lows[kRepeat], highs[kRepeat];
+  float c[kRepeat][N], s[kRepeat][N];
 #pragma unroll
-  for (int j = 0; j < N; ++j) {
-    const float sine = s[j] * sign;
-    x[j] = a[j] * c[j] - b[j] * sine;
-    y[j] = b[j] * c[j] + a[j] * sine;
+  for (int k = 0; k < kRepeat; ++k) {
+    const unsigned i = first + k * kThreads;
+    if (i >= layout.packets) break;
+    const unsigned row = layout.packets_per_row.quotient(i), packet = i - row * layout.packets_per_row.divisor();
+    const unsigned head = layout.packets_per_head.quotient(packet);
+    const unsigned at = (packet - head * layout.packets_per_head.divisor()) * N;
+    const unsigned position = row - layout.length.quotient(row) * layout.length.divisor();
+    const std::int64_t angle = static_cast<std::int64_t>(position) * half + at;
+    low[k] = qkv + static_cast<std::int64_t>(row) * layout.width + head * 2 * half + at;
+    lows[k] = load<T, N>(low[k]);
+    highs[k] = load<T, N>(low[k] + half);
+    load_floats<float, N>(cos + angle, c[k]);
+    load_floats<float, N>(sin + angle, s[k]);
   }
-  store<T, N>(low, pack<T, N>(x));
-  store<T, N>(high, pack<T, N>(y));
+#pragma unroll
+  for (int k = 0; k < kRepeat; ++k) {
+    if (first + k * kThreads >= layout.packets) break;
+    float a[N], b[N], x[N], y[N];
+    unpack<T, N>(lows[k], a);
+    unpack<T, N>(highs[k], b);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      const float sine = s[k][j] * sign;
+      x[j] = a[j] * c[k][j] - b[j] * sine;
+      y[j] = b[j] * c[k][j] + a[j] * sine;
+    }
+    store<T, N>(low[k], pack<T, N>(x));
+    store<T, N>(low[k] + half, pack<T, N>(y));
+  }
 }
 
 template <class T, int N>
@@ -63,7 +77,7 @@ void rotate(Context& ctx, const Heads& heads, const Rope& rope, const Tensor& qk
                           Divisor(qkv.dim(2)),
                           Divisor(per_head),
                           Divisor(per_row)};
-  launch(ctx, rotate_kernel<T, N>, dim3(blocks_for(packets, kThreads), static_cast<unsigned>(qkv.trials())),
+  launch(ctx, rotate_kernel<T, N>, dim3(blocks_for(packets, kThreads * kRepeat), static_cast<unsigned>(qkv.trials())),
          dim3(kThreads), 0, data_of<float>(rope.cos), data_of<float>(rope.sin), data_of<std::int32_t>(rope.on),
          data_of<T>(qkv), layout, sign);
 }
