@@ -69,4 +69,12 @@ Sizes sizes_of(const Heads& heads, const Tensor& qkv) {
   return s;
 }
 
+AttentionData trials_from(const AttentionData& data, std::int64_t p, std::int64_t count) {
+  AttentionData part;
+  part.window = data.window.trials_from(p, count);
+  if (data.sink.defined()) part.sink = data.sink.trials_from(p, count);
+  if (data.sink_on.defined()) part.sink_on = data.sink_on.trials_from(p, count);
+  return part;
+}
+
 }  // namespace hylas::kernels::cuda::hopper

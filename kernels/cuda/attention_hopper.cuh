@@ -28,6 +28,7 @@ struct Sizes {
 // Whether these kernels apply to a call at all.
 [[nodiscard]] bool applies(const Context& ctx, const Heads& heads, const Tensor& qkv);
 [[nodiscard]] Sizes sizes_of(const Heads& heads, const Tensor& qkv);
+[[nodiscard]] AttentionData trials_from(const AttentionData& data, std::int64_t p, std::int64_t count);
 
 // One tile of one head: `tile` counts tiles from the start of the sequence, `head` is ((p * B) + b) * heads + h.
 struct Item {
@@ -47,6 +48,62 @@ struct ItemOrder {
     return {last_first ? tiles - 1 - tile : tile, set * together + (rest - tile * members)};
   }
 };
+
+inline constexpr int most_trials = 512;    // of one launch
+inline constexpr int walked_window = 128;  // windows up to this take the one-pass kernels, head dim 64
+
+// Which trials a kernel is for.
+enum class Trials { all, windowed, other };
+
+// Lists the trials for a kernel, in order, and their number; run by one warp.
+__device__ __forceinline__ void select_trials(const std::int32_t* window, const Sizes& sizes, Trials which,
+                                              std::uint16_t* list, int* count) {
+  int found = 0;
+  const int lane = threadIdx.x % 32;
+  for (int first = 0; first < sizes.trials; first += 32) {
+    const int p = first + lane;
+    const bool windowed = p < sizes.trials && min(window[p], sizes.length) <= walked_window;
+    const bool mine = p < sizes.trials && (which == Trials::all || windowed == (which == Trials::windowed));
+    const unsigned mask = __ballot_sync(0xffffffffu, mine);
+    if (mine) list[found + __popc(mask & ((1u << lane) - 1))] = static_cast<std::uint16_t>(p);
+    found += __popc(mask);
+  }
+  if (lane == 0) *count = found;
+}
+
+// The items of a kernel: all tiles of the heads of its trials.
+struct Items {
+  ItemOrder order;
+  const std::uint16_t* trials;
+  int count;
+  __device__ __forceinline__ Items(const ItemOrder& all, const std::uint16_t* list, int selected, const Sizes& sizes)
+      : order(all), trials(list) {
+    order.heads = all.heads / sizes.trials * selected;
+    count = order.items();
+  }
+};
+
+// What the one-pass kernels work on; forward: out .. sink_on; backward: lse_log2 .. rope_on.
+struct WindowData {
+  Sizes sizes;
+  int stretches = 0, stretch_blocks = 0;  // set by the launch
+  const std::int32_t* window = nullptr;
+  __nv_bfloat16* out = nullptr;
+  float* lse_out = nullptr;
+  std::int64_t out_stride = 0, lse_stride = 0, sink_stride = 0;
+  const float* sink = nullptr;  // null: no sink
+  const std::int32_t* sink_on = nullptr;
+  const float *lse_log2 = nullptr, *delta = nullptr;  // [P * B * H, padded]
+  int padded = 0;
+  __nv_bfloat16* dqkv = nullptr;
+  std::int64_t dqkv_stride = 0;
+  const float *cos = nullptr, *sin = nullptr;  // [T, hd/2]; null: no rotation
+  const std::int32_t* rope_on = nullptr;
+};
+
+// For the trials with a window of at most walked_window, head dim 64; backward: as many key heads as query heads.
+void window_forward(Context& ctx, WindowData a, const CUtensorMap& qkv);
+void window_backward(Context& ctx, WindowData a, const CUtensorMap& qkv, const CUtensorMap& dout);
 
 // How many heads work at one time: those whose `bytes` each fit into `budget` together, a multiple of `unit` heads.
 [[nodiscard]] inline int heads_together(std::int64_t bytes, std::int64_t budget, int unit, int heads) {
@@ -85,11 +142,22 @@ __device__ __forceinline__ void add_product(float (&d)[columns2], const std::uin
   }
 }
 
+// d = A B, the same operands, 64 columns.
+template <int count>
+__device__ __forceinline__ void product(float (&d)[32], const std::uint32_t (&a)[count], std::uint64_t b) {
+  wgmma_first(d, a[0], a[1], a[2], a[3], b);
+#pragma unroll
+  for (int i = 1; i < count / 4; ++i) {
+    wgmma(d, a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3], advance(b, i * 2048));
+  }
+}
+
 // Keeps keys `low` < key <= `high` of row r (numbers within the tile, row + 8: + 8); others become -inf.
-__device__ __forceinline__ void mask_keys(float (&s)[64], int low, int high) {
+template <int count>
+__device__ __forceinline__ void mask_keys(float (&s)[count], int low, int high) {
   const int column = 2 * (threadIdx.x % 4);
 #pragma unroll
-  for (int j = 0; j < 16; ++j) {
+  for (int j = 0; j < count / 4; ++j) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int key = 8 * j + column + e % 2;
@@ -99,21 +167,74 @@ __device__ __forceinline__ void mask_keys(float (&s)[64], int low, int high) {
   }
 }
 
-// Writes a warpgroup's 64 x columns tile (fragment D, as bf16) to panels `panel_bytes` apart, at row 0 of each.
+// Hands the words v[j] of tile j (8 columns) that the four lanes of a quad hold to lane j of it, in order of lanes.
+__device__ __forceinline__ uint4 transpose_quad(const std::uint32_t (&v)[4]) {
+  const bool odd = threadIdx.x % 2 != 0, upper = threadIdx.x % 4 >= 2;
+  const std::uint32_t a = __shfl_xor_sync(0xffffffffu, odd ? v[0] : v[1], 1);
+  const std::uint32_t b = __shfl_xor_sync(0xffffffffu, odd ? v[2] : v[3], 1);
+  const std::uint32_t low0 = odd ? a : v[0], low1 = odd ? v[1] : a;    // tile 0 or 1: words of lanes 0, 1 or 2, 3
+  const std::uint32_t high0 = odd ? b : v[2], high1 = odd ? v[3] : b;  // tile 2 or 3
+  const std::uint32_t c = __shfl_xor_sync(0xffffffffu, upper ? low0 : high0, 2);
+  const std::uint32_t d = __shfl_xor_sync(0xffffffffu, upper ? low1 : high1, 2);
+  return upper ? make_uint4(c, d, high0, high1) : make_uint4(low0, low1, c, d);
+}
+
+// Writes a warpgroup's fragment D of 64 x (2 count) as bf16, row r times factor[r]: `to` is this thread's row at column
+// 0, the second one lies 8 * stride elements further; the first `rows` of the two are written. 16 bytes a lane, 64 a
+// row.
 template <int count>
-__device__ __forceinline__ void store_tile(std::uint32_t shared, int panel_bytes, const float (&d)[count],
-                                           float factor0, float factor1) {
-  const int lane = threadIdx.x % 32;
-  const int row = (threadIdx.x / 32) % 4 * 16 + lane % 16;  // matrices 0, 2: rows 0..7; 1, 3: rows 8..15
-  const std::uint32_t line = shared + row * 128;
+__device__ __forceinline__ void store_rows(__nv_bfloat16* to, std::int64_t stride, int rows, const float (&d)[count],
+                                           const float (&factor)[2]) {
 #pragma unroll
-  for (int j = 0; j < count / 8; ++j) {  // 16 columns each
-    const int chunk = (2 * j) % 8 + lane / 16;
-    store_matrix_x4(
-        line + (j / 4) * panel_bytes + ((chunk ^ (row % 8)) << 4), pack(d[8 * j] * factor0, d[8 * j + 1] * factor0),
-        pack(d[8 * j + 2] * factor1, d[8 * j + 3] * factor1), pack(d[8 * j + 4] * factor0, d[8 * j + 5] * factor0),
-        pack(d[8 * j + 6] * factor1, d[8 * j + 7] * factor1));
+  for (int r = 0; r < 2; ++r) {
+#pragma unroll
+    for (int j = 0; j < count / 16; ++j) {
+      std::uint32_t words[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        words[k] = pack(d[16 * j + 4 * k + 2 * r] * factor[r], d[16 * j + 4 * k + 2 * r + 1] * factor[r]);
+      }
+      const uint4 line = transpose_quad(words);
+      if (r < rows) *reinterpret_cast<uint4*>(to + r * 8 * stride + j * 32 + threadIdx.x % 4 * 8) = line;
+    }
   }
+}
+
+// How many of the rows `row` and row + 8 lie before `end`.
+__device__ __forceinline__ int rows_before(int row, int end) {
+  return row + 8 < end ? 2 : row < end ? 1 : 0;
+}
+
+// The transposed rotation of a fragment whose rows are the positions row and row + 8.
+template <int dim>
+__device__ __forceinline__ void rotate_back(float (&d)[dim / 2], const float* cos, const float* sin, int row,
+                                            int length) {
+  const int column = 2 * (threadIdx.x % 4);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const std::int64_t line = static_cast<std::int64_t>(min(row + 8 * r, length - 1)) * (dim / 2) + column;
+#pragma unroll
+    for (int j = 0; j < dim / 16; ++j) {
+      const float2 c = *reinterpret_cast<const float2*>(cos + line + 8 * j);
+      const float2 s = *reinterpret_cast<const float2*>(sin + line + 8 * j);
+      float& x0 = d[4 * j + 2 * r];
+      float& x1 = d[4 * j + 2 * r + 1];
+      float& y0 = d[4 * (j + dim / 16) + 2 * r];
+      float& y1 = d[4 * (j + dim / 16) + 2 * r + 1];
+      const float u0 = x0 * c.x + y0 * s.x, u1 = x1 * c.y + y1 * s.y;
+      y0 = y0 * c.x - x0 * s.x;
+      y1 = y1 * c.y - x1 * s.y;
+      x0 = u0;
+      x1 = u1;
+    }
+  }
+}
+
+// Two neighbouring floats in shared memory.
+__device__ __forceinline__ float2 load_pair(std::uint32_t shared) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(shared));
+  return v;
 }
 
 }  // namespace hylas::kernels::cuda::hopper

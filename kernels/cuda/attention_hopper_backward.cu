@@ -25,9 +25,12 @@ constexpr int pad = 128;  // rows of lse and delta are padded to a multiple of t
 struct BackwardData {
   Sizes sizes;
   ItemOrder order;
+  Trials which;
   int padded;             // T rounded up to a multiple of pad
   const float* lse_log2;  // [P * B * H, padded]: lse * log2(e); +inf beyond T
   const float* delta;     // [P * B * H, padded]; 0 beyond T
+  __nv_bfloat16* dqkv;
+  std::int64_t dqkv_stride;
   const std::int32_t* window;
   const float *cos, *sin;  // [T, hd/2]; null: no rotation
   const std::int32_t* rope_on;
@@ -100,7 +103,8 @@ struct BackwardTile {
   static constexpr int statistics_at = inner_at + 2 * stages * inner_bytes;
   static constexpr int barriers_at = statistics_at + 2 * stages * statistics_bytes;
   static constexpr int slots_at = barriers_at + (2 * outer + 3 * stages) * 8;
-  static constexpr int shared_bytes = slots_at + 16 + 1024;  // 1024: to align the start
+  static constexpr int trials_at = slots_at + 16;                               // their number, then the list
+  static constexpr int shared_bytes = trials_at + 16 + 2 * most_trials + 1024;  // 1024: to align the start
   static constexpr int producer_registers = 24, consumer_registers = 240;
 
   std::uint32_t shared;  // start of shared memory, a multiple of 1024
@@ -121,7 +125,7 @@ struct BackwardTile {
   __device__ void init() const {
     for (int s = 0; s < outer; ++s) {
       barrier_init(outer_full(s), 1);
-      barrier_init(outer_empty(s), 2);
+      barrier_init(outer_empty(s), 8);
     }
     for (int s = 0; s < stages; ++s) {
       barrier_init(inner_full(s, 0), 1);
@@ -145,29 +149,15 @@ __device__ __forceinline__ void load_tile(const CUtensorMap* map, std::uint32_t 
   }
 }
 
-// The transposed rotation of a fragment whose rows are the positions row and row + 8.
-template <int dim>
-__device__ __forceinline__ void rotate_back(float (&d)[dim / 2], const BackwardData& a, int row) {
-  const int column = 2 * (threadIdx.x % 4);
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const std::int64_t line = static_cast<std::int64_t>(min(row + 8 * r, a.sizes.length - 1)) * (dim / 2) + column;
-#pragma unroll
-    for (int j = 0; j < dim / 16; ++j) {
-      const float2 c = *reinterpret_cast<const float2*>(a.cos + line + 8 * j);
-      const float2 s = *reinterpret_cast<const float2*>(a.sin + line + 8 * j);
-      float& x0 = d[4 * j + 2 * r];
-      float& x1 = d[4 * j + 2 * r + 1];
-      float& y0 = d[4 * (j + dim / 16) + 2 * r];
-      float& y1 = d[4 * (j + dim / 16) + 2 * r + 1];
-      const float u0 = x0 * c.x + y0 * s.x, u1 = x1 * c.y + y1 * s.y;
-      y0 = y0 * c.x - x0 * s.x;
-      y1 = y1 * c.y - x1 * s.y;
-      x0 = u0;
-      x1 = u1;
-    }
-  }
-}
+// Column 0 of qkv's gradient at position t of sequence (p, b), and the elements of a row.
+template <class Tile>
+struct GradientRow {
+  std::int64_t stride;
+  __nv_bfloat16* start;
+  __device__ __forceinline__ GradientRow(const BackwardData& a, int p, int b, int t)
+      : stride(static_cast<std::int64_t>(a.sizes.heads + 2 * a.sizes.kv_heads) * Tile::dim),
+        start(a.dqkv + p * a.dqkv_stride + (static_cast<std::int64_t>(b) * a.sizes.length + t) * stride) {}
+};
 
 // ---- dK and dV -----------------------------------------------------------------------------------------------------
 
@@ -178,12 +168,13 @@ struct KeyPlace {
   int window;        // 1..T
   int first, count;  // tiles of queries that see the keys
   int steps;         // count times the query heads of the key head
-  __device__ __forceinline__ KeyPlace(const BackwardData& a, int item) {
-    const Item at = a.order.at(item, false);
+  __device__ __forceinline__ KeyPlace(const BackwardData& a, const Items& items, int item) {
+    const Item at = items.order.at(item, false);
     const int sequence = at.head / a.sizes.kv_heads;
     kv = at.head - sequence * a.sizes.kv_heads;
-    p = sequence / a.sizes.batch;
-    b = sequence - p * a.sizes.batch;
+    const int trial = sequence / a.sizes.batch;
+    p = items.trials[trial];
+    b = sequence - trial * a.sizes.batch;
     row = at.tile * Tile::rows;
     window = min(max(a.window[p], 1), a.sizes.length);
     first = row / Tile::inner_rows;
@@ -194,20 +185,20 @@ struct KeyPlace {
 
 template <class Tile>
 __device__ __forceinline__ void produce_for_keys(const Tile& tile, const CUtensorMap* qkv, const CUtensorMap* dout,
-                                                 const BackwardData& a, int* slots) {
+                                                 const BackwardData& a, const Items& items, int* slots) {
   int item = blockIdx.x;
   int step = 0;
   for (int turn = 0;; ++turn) {
     const int s = turn % Tile::outer;
-    const int following = item < a.order.items() ? static_cast<int>(gridDim.x) + atomicAdd(a.next, 1) : item;
+    const int following = item < items.count ? static_cast<int>(gridDim.x) + atomicAdd(a.next, 1) : item;
     barrier_wait(tile.outer_empty(s), ((turn / Tile::outer) & 1) ^ 1);
-    if (item >= a.order.items()) {
+    if (item >= items.count) {
       slots[s] = -1;
       barrier_arrive(tile.outer_full(s));
       return;
     }
     slots[s] = item;
-    const KeyPlace<Tile> at(a, item);
+    const KeyPlace<Tile> at(a, items, item);
     barrier_arrive_expect(tile.outer_full(s), 2 * Tile::outer_bytes);
     const int k_column = (a.sizes.heads + at.kv) * Tile::dim;
     load_tile<Tile::rows, Tile::dim>(qkv, tile.outer_tile(s, 0), tile.outer_full(s), k_column, at.row, at.b, at.p);
@@ -234,15 +225,8 @@ __device__ __forceinline__ void produce_for_keys(const Tile& tile, const CUtenso
   }
 }
 
-// Two neighbouring floats in shared memory.
-__device__ __forceinline__ float2 load_pair(std::uint32_t shared) {
-  float2 v;
-  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(shared));
-  return v;
-}
-
 template <class Tile>
-__device__ __forceinline__ void consume_for_keys(const Tile& tile, const CUtensorMap* dqkv, const BackwardData& a,
+__device__ __forceinline__ void consume_for_keys(const Tile& tile, const BackwardData& a, const Items& items,
                                                  const int* slots) {
   constexpr int dim = Tile::dim, queries = Tile::inner_rows;
   const int group = threadIdx.x / 128 - 1;
@@ -254,7 +238,7 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const CUtenso
     barrier_wait(tile.outer_full(os), (turn / Tile::outer) & 1);
     const int item = slots[os];
     if (item < 0) return;
-    const KeyPlace<Tile> at(a, item);
+    const KeyPlace<Tile> at(a, items, item);
     const int first_key = at.row + group * 64;
     const int key = first_key + (threadIdx.x / 32) % 4 * 16 + lane / 4;  // and key + 8
     const std::uint32_t k_shared = tile.outer_tile(os, 0) + group * box_bytes;
@@ -268,10 +252,22 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const CUtenso
     for (int i = 0; i < dim / 2; ++i) dk[i] = dv[i] = 0.0f;
 
     int query_tile = 0;
+    int held = -1;  // the stage that products under way still read
     for (int i = 0; i < at.steps; ++i) {
       const int stage = step % Tile::stages;
       const int row = (at.first + query_tile) * queries;
       if (++query_tile == at.count) query_tile = 0;
+      if (row + queries <= first_key ||
+          row >= first_key + 63 + at.window) {  // only the other warpgroup's keys see these
+        barrier_wait(tile.inner_full(stage, 0), (step / Tile::stages) & 1);
+        barrier_wait(tile.inner_full(stage, 1), (step / Tile::stages) & 1);
+        wgmma_wait<0>();
+        if (lane == 0) barrier_arrive(tile.inner_empty(stage));
+        if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+        held = -1;
+        ++step;
+        continue;
+      }
       const int parity = (step / Tile::stages) & 1;
       barrier_wait(tile.inner_full(stage, 0), parity);
       wgmma_fence();
@@ -281,7 +277,9 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const CUtenso
       wgmma_wait<1>();  // dV and dK of the step before are done
       pin(p_bits);
       pin(ds_bits);
-      if (i > 0 && lane == 0) barrier_arrive(tile.inner_empty((step - 1) % Tile::stages));
+      if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+      held = stage;
+      wgmma_fence();
       multiply<dim>(dp, v, Tile::outer_panel, k_major(tile.inner_tile(stage, 1)), Tile::inner_panel);
       wgmma_commit();
       wgmma_wait<1>();  // S^T is there
@@ -326,48 +324,42 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const CUtenso
       wgmma_commit();
       ++step;
     }
+    if (lane == 0) barrier_arrive(tile.outer_empty(os));  // K and V have been read
     wgmma_wait<0>();
     pin(dk);
     pin(dv);
-    if (lane == 0) barrier_arrive(tile.inner_empty((step - 1) % Tile::stages));
-#pragma unroll
-    for (int i = 0; i < dim / 2; ++i) dk[i] *= a.sizes.scale;
-    if (a.cos != nullptr && a.rope_on[at.p] != 0) rotate_back<dim>(dk, a, key);
-    named_sync(1 + group, 128);  // the products of all four warps have read K and V
-    store_tile(k_shared, Tile::outer_panel, dk, 1.0f, 1.0f);
-    store_tile(v_shared, Tile::outer_panel, dv, 1.0f, 1.0f);
-    fence_async();
-    named_sync(1 + group, 128);
-    if (threadIdx.x % 128 == 0) {
-      const int k_column = (a.sizes.heads + at.kv) * dim, v_column = k_column + a.sizes.kv_heads * dim;
-#pragma unroll
-      for (int panel = 0; panel < Tile::panels; ++panel) {
-        store_box(dqkv, k_shared + panel * Tile::outer_panel, k_column + panel * 64, first_key, at.b, at.p);
-        store_box(dqkv, v_shared + panel * Tile::outer_panel, v_column + panel * 64, first_key, at.b, at.p);
-      }
-      store_wait();
-      barrier_arrive(tile.outer_empty(os));
-    }
+    if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+    const GradientRow<Tile> to(a, at.p, at.b, key);
+    const int rows = rows_before(key, a.sizes.length);
+    const float scale[2] = {a.sizes.scale, a.sizes.scale}, one[2] = {1.0f, 1.0f};
+    store_rows(to.start + (a.sizes.heads + a.sizes.kv_heads + at.kv) * dim, to.stride, rows, dv, one);
+    if (a.cos != nullptr && a.rope_on[at.p] != 0) rotate_back<dim>(dk, a.cos, a.sin, key, a.sizes.length);
+    store_rows(to.start + (a.sizes.heads + at.kv) * dim, to.stride, rows, dk, scale);
   }
 }
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 1)
     keys_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap dout,
-                const __grid_constant__ CUtensorMap dqkv, const __grid_constant__ BackwardData a) {
+                const __grid_constant__ BackwardData a) {
 #ifdef HYLAS_SM90A
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const std::uint32_t begin = shared_offset(shared_memory);
   const Tile tile{(begin + 1023) / 1024 * 1024};
-  int* slots = reinterpret_cast<int*>(shared_memory + (tile.shared - begin) + Tile::slots_at);
-  if (threadIdx.x == 0) tile.init();
+  unsigned char* start = shared_memory + (tile.shared - begin);
+  int* slots = reinterpret_cast<int*>(start + Tile::slots_at);
+  int* selected = reinterpret_cast<int*>(start + Tile::trials_at);
+  std::uint16_t* trials = reinterpret_cast<std::uint16_t*>(start + Tile::trials_at + 16);
+  if (threadIdx.x < 32) select_trials(a.window, a.sizes, a.which, trials, selected);
+  if (threadIdx.x == 32) tile.init();
   __syncthreads();
+  const Items items(a.order, trials, *selected, a.sizes);
   if (threadIdx.x < 128) {
     registers_down<Tile::producer_registers>();
-    if (threadIdx.x == 0) produce_for_keys(tile, &qkv, &dout, a, slots);
+    if (threadIdx.x == 0) produce_for_keys(tile, &qkv, &dout, a, items, slots);
   } else {
     registers_up<Tile::consumer_registers>();
-    consume_for_keys(tile, &dqkv, a, slots);
+    consume_for_keys(tile, a, items, slots);
   }
 #endif
 }
@@ -380,12 +372,13 @@ struct QueryPlace {
   int row;          // first query of the tile
   int window;       // 1..T
   int first, last;  // tiles of keys
-  __device__ __forceinline__ QueryPlace(const BackwardData& a, int item) {
-    const Item at = a.order.at(item, true);
+  __device__ __forceinline__ QueryPlace(const BackwardData& a, const Items& items, int item) {
+    const Item at = items.order.at(item, true);
     const int sequence = at.head / a.sizes.heads;
     h = at.head - sequence * a.sizes.heads;
-    p = sequence / a.sizes.batch;
-    b = sequence - p * a.sizes.batch;
+    const int trial = sequence / a.sizes.batch;
+    p = items.trials[trial];
+    b = sequence - trial * a.sizes.batch;
     kv = h / (a.sizes.heads / a.sizes.kv_heads);
     row = at.tile * Tile::rows;
     window = min(max(a.window[p], 1), a.sizes.length);
@@ -396,20 +389,20 @@ struct QueryPlace {
 
 template <class Tile>
 __device__ __forceinline__ void produce_for_queries(const Tile& tile, const CUtensorMap* qkv, const CUtensorMap* dout,
-                                                    const BackwardData& a, int* slots) {
+                                                    const BackwardData& a, const Items& items, int* slots) {
   int item = blockIdx.x;
   int step = 0;
   for (int turn = 0;; ++turn) {
     const int s = turn % Tile::outer;
     const int parity = ((turn / Tile::outer) & 1) ^ 1;
-    if (item >= a.order.items()) {
+    if (item >= items.count) {
       barrier_wait(tile.outer_empty(s), parity);
       slots[s] = -1;
       barrier_arrive(tile.outer_full(s));
       return;
     }
     const int following = static_cast<int>(gridDim.x) + atomicAdd(a.next, 1);
-    const QueryPlace<Tile> at(a, item);
+    const QueryPlace<Tile> at(a, items, item);
     const int k_column = (a.sizes.heads + at.kv) * Tile::dim;
     for (int i = at.last; i >= at.first; --i, ++step) {
       const int stage = step % Tile::stages;
@@ -436,10 +429,9 @@ __device__ __forceinline__ void produce_for_queries(const Tile& tile, const CUte
 }
 
 template <class Tile>
-__device__ __forceinline__ void consume_for_queries(const Tile& tile, const CUtensorMap* dqkv, const BackwardData& a,
+__device__ __forceinline__ void consume_for_queries(const Tile& tile, const BackwardData& a, const Items& items,
                                                     const int* slots) {
   constexpr int dim = Tile::dim, keys = Tile::inner_rows;
-  static_assert(keys == 128);
   const int group = threadIdx.x / 128 - 1;
   const int lane = threadIdx.x % 32;
   const float scale_log2 = a.sizes.scale * log2_e;
@@ -449,7 +441,7 @@ __device__ __forceinline__ void consume_for_queries(const Tile& tile, const CUte
     barrier_wait(tile.outer_full(os), (turn / Tile::outer) & 1);
     const int item = slots[os];
     if (item < 0) return;
-    const QueryPlace<Tile> at(a, item);
+    const QueryPlace<Tile> at(a, items, item);
     const int first_row = at.row + group * 64;
     const int row = first_row + (threadIdx.x / 32) % 4 * 16 + lane / 4;  // and row + 8
     const std::uint32_t q_shared = tile.outer_tile(os, 0) + group * box_bytes;
@@ -463,9 +455,19 @@ __device__ __forceinline__ void consume_for_queries(const Tile& tile, const CUte
     std::uint32_t ds_bits[keys / 4];
 #pragma unroll
     for (int i = 0; i < dim / 2; ++i) dq[i] = 0.0f;
-    for (int i = at.last; i >= at.first; --i) {
+    int held = -1;  // the stage that products under way still read
+    for (int i = at.last; i >= at.first; --i, ++step) {
       const int stage = step % Tile::stages;
       const int parity = (step / Tile::stages) & 1;
+      if (i * keys > first_row + 63 || (i + 1) * keys <= first_row + 1 - at.window) {  // only other rows see these
+        barrier_wait(tile.inner_full(stage, 0), parity);
+        barrier_wait(tile.inner_full(stage, 1), parity);
+        wgmma_wait<0>();
+        if (lane == 0) barrier_arrive(tile.inner_empty(stage));
+        if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+        held = -1;
+        continue;
+      }
       barrier_wait(tile.inner_full(stage, 0), parity);
       wgmma_fence();
       multiply<dim>(s, q, Tile::outer_panel, k_major(tile.inner_tile(stage, 0)), Tile::inner_panel);
@@ -473,7 +475,9 @@ __device__ __forceinline__ void consume_for_queries(const Tile& tile, const CUte
       barrier_wait(tile.inner_full(stage, 1), parity);
       wgmma_wait<1>();  // dQ of the step before is done
       pin(ds_bits);
-      if (i < at.last && lane == 0) barrier_arrive(tile.inner_empty((step - 1) % Tile::stages));
+      if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+      held = stage;
+      wgmma_fence();
       multiply<dim>(dp, dout, Tile::outer_panel, k_major(tile.inner_tile(stage, 1)), Tile::inner_panel);
       wgmma_commit();
       wgmma_wait<1>();  // S is there
@@ -493,46 +497,40 @@ __device__ __forceinline__ void consume_for_queries(const Tile& tile, const CUte
       wgmma_fence();
       add_product(dq, ds_bits, n_major(tile.inner_tile(stage, 0), Tile::inner_panel));
       wgmma_commit();
-      ++step;
     }
+    if (lane == 0) barrier_arrive(tile.outer_empty(os));  // Q and dO have been read
     wgmma_wait<0>();
     pin(dq);
-    if (lane == 0) barrier_arrive(tile.inner_empty((step - 1) % Tile::stages));
-#pragma unroll
-    for (int i = 0; i < dim / 2; ++i) dq[i] *= a.sizes.scale;
-    if (a.cos != nullptr && a.rope_on[at.p] != 0) rotate_back<dim>(dq, a, row);
-    named_sync(1 + group, 128);  // the products of all four warps have read Q
-    store_tile(q_shared, Tile::outer_panel, dq, 1.0f, 1.0f);
-    fence_async();
-    named_sync(1 + group, 128);
-    if (threadIdx.x % 128 == 0) {
-#pragma unroll
-      for (int panel = 0; panel < Tile::panels; ++panel) {
-        store_box(dqkv, q_shared + panel * Tile::outer_panel, at.h * dim + panel * 64, first_row, at.b, at.p);
-      }
-      store_wait();
-      barrier_arrive(tile.outer_empty(os));
-    }
+    if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+    if (a.cos != nullptr && a.rope_on[at.p] != 0) rotate_back<dim>(dq, a.cos, a.sin, row, a.sizes.length);
+    const GradientRow<Tile> to(a, at.p, at.b, row);
+    const float scale[2] = {a.sizes.scale, a.sizes.scale};
+    store_rows(to.start + at.h * dim, to.stride, rows_before(row, a.sizes.length), dq, scale);
   }
 }
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 1)
     queries_kernel(const __grid_constant__ CUtensorMap qkv, const __grid_constant__ CUtensorMap dout,
-                   const __grid_constant__ CUtensorMap dqkv, const __grid_constant__ BackwardData a) {
+                   const __grid_constant__ BackwardData a) {
 #ifdef HYLAS_SM90A
   extern __shared__ __align__(128) unsigned char shared_memory[];
   const std::uint32_t begin = shared_offset(shared_memory);
   const Tile tile{(begin + 1023) / 1024 * 1024};
-  int* slots = reinterpret_cast<int*>(shared_memory + (tile.shared - begin) + Tile::slots_at);
-  if (threadIdx.x == 0) tile.init();
+  unsigned char* start = shared_memory + (tile.shared - begin);
+  int* slots = reinterpret_cast<int*>(start + Tile::slots_at);
+  int* selected = reinterpret_cast<int*>(start + Tile::trials_at);
+  std::uint16_t* trials = reinterpret_cast<std::uint16_t*>(start + Tile::trials_at + 16);
+  if (threadIdx.x < 32) select_trials(a.window, a.sizes, a.which, trials, selected);
+  if (threadIdx.x == 32) tile.init();
   __syncthreads();
+  const Items items(a.order, trials, *selected, a.sizes);
   if (threadIdx.x < 128) {
     registers_down<Tile::producer_registers>();
-    if (threadIdx.x == 0) produce_for_queries(tile, &qkv, &dout, a, slots);
+    if (threadIdx.x == 0) produce_for_queries(tile, &qkv, &dout, a, items, slots);
   } else {
     registers_up<Tile::consumer_registers>();
-    consume_for_queries(tile, &dqkv, a, slots);
+    consume_for_queries(tile, a, items, slots);
   }
 #endif
 }
@@ -540,7 +538,7 @@ __global__ void __launch_bounds__(Tile::threads, 1)
 // ---- host ----------------------------------------------------------------------------------------------------------
 
 struct Maps {
-  CUtensorMap qkv, dout, dqkv;
+  CUtensorMap qkv, dout;
 };
 
 template <class Tile, class Kernel>
@@ -551,7 +549,7 @@ void launch_items(Context& ctx, Kernel* kernel, const Maps& maps, BackwardData& 
   a.order.together = heads_together(bytes, 32 << 20, unit, heads);
   const int blocks = a.order.items() < ctx.gpu->multiprocessors() ? a.order.items() : ctx.gpu->multiprocessors();
   launch(ctx, kernel, dim3(static_cast<unsigned>(blocks)), dim3(Tile::threads), Tile::shared_bytes, maps.qkv, maps.dout,
-         maps.dqkv, a);
+         a);
 }
 
 template <int dim>
@@ -566,6 +564,23 @@ void backward(Context& ctx, const Maps& maps, const DeltaData& delta, BackwardDa
   launch(ctx, delta_kernel<dim>, dim3(static_cast<unsigned>(sequences * sizes.heads * (a.padded / 64))), dim3(256), 0,
          delta);
   const std::int64_t head_bytes = std::int64_t{4} * sizes.length * dim;  // of two tensors
+  if (dim == 64 && shared_by == 1) {
+    WindowData w;
+    w.sizes = sizes;
+    w.window = a.window;
+    w.lse_log2 = a.lse_log2;
+    w.delta = a.delta;
+    w.padded = a.padded;
+    w.dqkv = a.dqkv;
+    w.dqkv_stride = a.dqkv_stride;
+    w.cos = a.cos;
+    w.sin = a.sin;
+    w.rope_on = a.rope_on;
+    window_backward(ctx, w, maps.qkv, maps.dout);
+    a.which = Trials::other;
+  } else {
+    a.which = Trials::all;
+  }
   launch_items<KeyTile>(ctx, keys_kernel<KeyTile>, maps, a, sequences * sizes.kv_heads, head_bytes * shared_by, 1);
   a.next += 1;
   launch_items<QueryTile>(ctx, queries_kernel<QueryTile>, maps, a, sequences * sizes.heads, head_bytes / shared_by + 1,
@@ -578,11 +593,25 @@ bool hopper_attention_backward(Context& ctx, const Heads& heads, const Attention
                                const Tensor& qkv, const Tensor& out, const Tensor& lse, const Tensor& dout,
                                const Tensor& dqkv) {
   if (!applies(ctx, heads, qkv) || !addressable(out) || !addressable(dout) || !addressable(dqkv)) return false;
+  if (qkv.trials() > most_trials) {
+    bool done = true;
+    for (std::int64_t p = 0; done && p < qkv.trials(); p += most_trials) {
+      const std::int64_t n = qkv.trials() - p < most_trials ? qkv.trials() - p : most_trials;
+      Rope part = rope;
+      if (rope.on.defined()) part.on = rope.on.trials_from(p, n);
+      done = hopper_attention_backward(ctx, heads, trials_from(data, p, n), part, qkv.trials_from(p, n),
+                                       out.trials_from(p, n), lse.trials_from(p, n), dout.trials_from(p, n),
+                                       dqkv.trials_from(p, n));
+    }
+    return done;
+  }
   const ArenaScope scope(ctx.arena);
   BackwardData a{};
   a.sizes = sizes_of(heads, qkv);
   a.padded = (a.sizes.length + pad - 1) / pad * pad;
   const std::int64_t rows = qkv.trials() * qkv.dim(1) * heads.query * a.padded;
+  a.dqkv = static_cast<__nv_bfloat16*>(dqkv.data());
+  a.dqkv_stride = dqkv.trial_stride();
   a.window = data.window.trial<std::int32_t>();
   if (rope.cos.defined()) {
     a.cos = rope.cos.trial<float>();
@@ -601,7 +630,7 @@ bool hopper_attention_backward(Context& ctx, const Heads& heads, const Attention
   a.lse_log2 = d.lse_log2 = ctx.arena.take<float>(rows);
   a.delta = d.delta = ctx.arena.take<float>(rows);
   a.next = d.next = ctx.arena.take<int>(2);
-  const Maps maps{tensor_map(ctx, qkv), tensor_map(ctx, dout), tensor_map(ctx, dqkv)};
+  const Maps maps{tensor_map(ctx, qkv), tensor_map(ctx, dout)};
   if (heads.dim == 64) {
     backward<64>(ctx, maps, d, a);
   } else {
