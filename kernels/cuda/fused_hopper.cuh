@@ -73,6 +73,54 @@ __device__ __forceinline__ Operand advance(Operand operand, int elements) {
   return {operand.low + static_cast<std::uint32_t>(elements * 2 >> 4), operand.high};
 }
 
+// Which warpgroup this is, in a form that the compiler knows to be the same for a whole warp.
+__device__ __forceinline__ int warpgroup() {
+  return __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / 128, 0);
+}
+
+// The box at (column, row, trial) of a map of matrix_map(); writes nothing outside the tensor.
+__device__ __forceinline__ void store_box(const CUtensorMap* map, std::uint32_t shared, int column, int row,
+                                          int trial) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+               "r"(shared), "r"(column), "r"(row), "r"(0), "r"(trial)
+               : "memory");
+}
+// Four 8x8 bf16 matrices from registers; lane l gives the address of row l % 8 of matrix l / 8.
+__device__ __forceinline__ void store_matrix_x4(Bf16* to, std::uint32_t r0, std::uint32_t r1, std::uint32_t r2,
+                                                std::uint32_t r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)), "r"(r0),
+               "r"(r1), "r"(r2), "r"(r3)
+               : "memory");
+}
+
+// A warp's 16 rows of 8 n columns to its staging tile in shared memory: v[j][i] is columns 8 j + 2 t of row g + 8 i.
+template <int n>
+__device__ __forceinline__ void stage_fragments(Bf16* staging, const std::uint32_t (&v)[n][2]) {
+  static_assert(n == 4 || n == 8);
+  constexpr int columns = 8 * n;
+  const int row = static_cast<int>(threadIdx.x) % 16;
+  const int piece = static_cast<int>(threadIdx.x) / 16 % 2;
+#pragma unroll
+  for (int j = 0; j < n; j += 2) {
+    store_matrix_x4(staging + row * columns + ((j + piece) ^ swizzle_key<columns>(row)) * 8, v[j][0], v[j][1],
+                    v[j + 1][0], v[j + 1][1]);
+  }
+}
+// From there to memory by the copy engine, to (row, column) of the trial. map: boxes [16, 64]. Before the tile is
+// written again, and before the block ends, the warp waits with staging_free().
+__device__ __forceinline__ void staging_free() {
+  if (threadIdx.x % 32 == 0) asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  __syncwarp();
+}
+__device__ __forceinline__ void store_staged(const CUtensorMap* map, const Bf16* staging, int column, int row,
+                                             int trial) {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) {
+    store_box(map, shared_address(staging), column, row, trial);
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+  }
+}
 // Orders this thread's writes to shared memory before later reads by wgmma.
 __device__ __forceinline__ void fence_operands() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -15,18 +15,19 @@ using namespace fused;
 template <int d, int column_tile>
 struct LinearPlan {
   static constexpr int threads = 256;
-  static constexpr int k = d < 8192 / column_tile ? d : 8192 / column_tile;
+  static constexpr int k = d == 128 && column_tile == 64 ? 128 : 64;
   static constexpr int k_tiles = d / k;
   static constexpr int tile = column_tile * k;  // panels [column_tile, 64]
-  static constexpr int slots = 3;
-  static constexpr int shared_bytes = 2 * (block_rows * d + slots * tile) + 2 * slots * 8;
+  static constexpr int slots = d == 256 && column_tile == 128 ? 2 : d == 256 ? 4 : 3;
+  static constexpr int staging = 16 * 64;  // a warp
+  static constexpr int shared_bytes = 2 * (block_rows * d + slots * tile + threads / 32 * staging) + 2 * slots * 8;
 };
 
 template <int d, int column_tile, int hd>
 __global__ void __launch_bounds__(256, 2)
     norm_linear_forward_hopper(Trials<const Bf16> x_all, Trials<const float> norm_weight, float eps,
-                               const __grid_constant__ CUtensorMap w, Trials<Bf16> y_all, RopeTable rope, int rows,
-                               int columns) {
+                               const __grid_constant__ CUtensorMap w, const __grid_constant__ CUtensorMap y_map,
+                               RopeTable rope, int rows, int columns) {
 #if defined(HYLAS_FUSED_WGMMA)
   using Plan = LinearPlan<d, column_tile>;
   constexpr int k = Plan::k;
@@ -36,13 +37,15 @@ __global__ void __launch_bounds__(256, 2)
   extern __shared__ __align__(1024) unsigned char shared_memory[];
   Bf16* h = reinterpret_cast<Bf16*>(shared_memory);
   Bf16* ring = h + block_rows * d;
-  const std::uint32_t full = shared_address(ring + Plan::slots * Plan::tile);
+  Bf16* staging = ring + Plan::slots * Plan::tile;
+  const std::uint32_t full = shared_address(staging + Plan::threads / 32 * Plan::staging);
   const std::uint32_t empty = full + Plan::slots * 8;
+  staging += static_cast<int>(threadIdx.x) / 32 * Plan::staging;
 
   const int trial = static_cast<int>(blockIdx.y);
   const int first_row = static_cast<int>(blockIdx.x) * block_rows;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int group = static_cast<int>(threadIdx.x) / 128;
+  const int group = warpgroup();
   const int row = first_row + static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4;  // and row + 8
   const bool leader = threadIdx.x == 0;                                            // fetches the tiles
   const int tiles = columns / column_tile * Plan::k_tiles;
@@ -133,6 +136,15 @@ __global__ void __launch_bounds__(256, 2)
 #pragma unroll
       for (int i = early; i < Plan::k_tiles; ++i) hopper::barrier_arrive(empty + (t + i) % Plan::slots * 8);
     }
+    constexpr bool behind = Plan::k_tiles >= Plan::slots;  // no tile of the next columns is under way
+    auto fetch_next = [&] {
+      if (leader) {
+#pragma unroll 1
+        for (int i = early; i < Plan::k_tiles; ++i) fetch(t + Plan::slots + i);
+      }
+      __syncwarp();
+    };
+    if constexpr (behind) fetch_next();
     if constexpr (hd > 0) {
       if (rotates && first < rope.columns) {
 #pragma unroll
@@ -163,25 +175,24 @@ __global__ void __launch_bounds__(256, 2)
         }
       }
     }
-    Bf16* to = y_all[trial] + first + lane % 4 * 8;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int part = 0; part < n; part += 8) {
+      std::uint32_t v[8][2];
 #pragma unroll
-      for (int j = 0; j < n; j += 4) {
-        const float* v = y + 4 * j + 2 * i;
-        const uint4 words = transpose_quad(pack_bf16(v[0], v[1]), pack_bf16(v[4], v[5]), pack_bf16(v[8], v[9]),
-                                           pack_bf16(v[12], v[13]), lane);
-        if (row + 8 * i < rows) {
-          *reinterpret_cast<uint4*>(to + static_cast<std::int64_t>(row + 8 * i) * columns + j * 8) = words;
+      for (int j = 0; j < 8; ++j) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int e = 4 * (part + j) + 2 * i;
+          v[j][i] = pack_bf16(y[e], y[e + 1]);
         }
       }
+      staging_free();
+      stage_fragments<8>(staging, v);
+      store_staged(&y_map, staging, first + part * 8, row - lane / 4, trial);
     }
-    if (leader) {
-#pragma unroll 1
-      for (int i = early; i < Plan::k_tiles; ++i) fetch(t + Plan::slots + i);
-    }
-    __syncwarp();
+    if constexpr (!behind) fetch_next();
   }
+  staging_free();
 #endif
 }
 
@@ -217,7 +228,7 @@ __global__ void __launch_bounds__(256, d == 256 ? 1 : 2)
 
   const int trial = static_cast<int>(blockIdx.y);
   const int first_row = static_cast<int>(blockIdx.x) * block_rows;
-  const int group = static_cast<int>(threadIdx.x) / 128;
+  const int group = warpgroup();
   const bool leader = threadIdx.x == 0;  // fetches the tiles
   const int tiles = columns / k;         // and then x and the residual
 
@@ -330,7 +341,8 @@ void norm_linear_forward_hopper(Context& ctx, const NormLinearForward& p) {
   auto start = [&]<int d, int tile, int head>() {
     using Plan = LinearPlan<d, tile>;
     launch(ctx, norm_linear_forward_hopper<d, tile, head>, p.grid, dim3(Plan::threads), Plan::shared_bytes, p.x,
-           p.norm_weight, p.eps, matrix_map(ctx, p.w, p.grid.y, p.columns, d, tile), p.y, p.rope, p.rows, p.columns);
+           p.norm_weight, p.eps, matrix_map(ctx, p.w, p.grid.y, p.columns, d, tile),
+           matrix_map(ctx, {p.y.data, p.y.stride}, p.grid.y, p.rows, p.columns, 16), p.rope, p.rows, p.columns);
   };
   auto run = [&]<int d>() {
     if (p.head == 0) {
