@@ -314,8 +314,8 @@ int run(Options options) {
   const auto operators = Operators(lab, size, options.trials, batch_of(size, lab.on_gpu()), dtype).run();
   const std::string where = search::device_text(device);
   if (!options.common.json) {
-    print(fmt::format("{}, {}, {} trials of {}: copies {:.1f} GB/s, matrix products {:.2f} TFLOP/s\n\n", where,
-                      options.precision, options.trials, options.size, ceilings.bytes_per_second * 1e-9,
+    print(fmt::format("{}, {}, {} x {}: copies {:.1f} GB/s, matrix products {:.2f} TFLOP/s\n\n", where,
+                      options.precision, options.size, options.trials, ceilings.bytes_per_second * 1e-9,
                       ceilings.flops_per_second * 1e-12) +
           table_of(operators, ceilings));
     return exit_ok;

@@ -50,7 +50,7 @@ struct SweepOptions {
   bool retry_failed = false;         // run failed trials again from their beginning
   int threads = 0;                   // < 1: all
   std::string device = "cpu";        // auto, cpu, cuda, cuda:N: what worker_devices() (devices.hpp) makes workers of
-  std::vector<std::string> devices;  // a worker each, instead of those of `device`; one device may stand here twice
+  std::vector<std::string> devices;  // a worker each, instead of those of `device`; the CPU may stand here twice
   std::size_t gpu_bytes = 0;         // of each GPU's memory; 0: nearly all that is free
   std::size_t max_cohort = 0;        // trials in lockstep; 0: what memory allows, at most 256
   double checkpoint_seconds =
