@@ -1,4 +1,4 @@
-// The emulator's scheduler: fibers, barriers, warp collectives, delayed copies. See emulator.hpp.
+// The emulator's scheduler: the blocks of a grid, and which thread of a block runs next. See emulator.hpp.
 #include "tests/emulator/emulator.hpp"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 #include <stdexcept>
 
 #include "cuda_runtime.h"
-#include "tests/emulator/fiber.hpp"
+#include "tests/emulator/machine.hpp"
 
 constinit thread_local uint3 threadIdx{};
 constinit thread_local uint3 blockIdx{};
@@ -31,66 +31,6 @@ inline constexpr std::size_t shared_fence = 1024;
 extern thread_local unsigned char dynamic_shared[] __asm__("hylas_emulator_shared_memory");
 alignas(1024) constinit thread_local unsigned char dynamic_shared[max_shared_bytes + shared_fence] = {};
 
-namespace {
-
-enum class State : std::uint8_t { ready, in_warp, in_block, in_named, done };
-
-struct Copy {
-  void* to;
-  const void* from;
-  unsigned bytes, filled;
-  std::int64_t group;
-};
-
-struct Thread {
-  FiberContext context;
-  uint3 index{};
-  unsigned number = 0;  // in the block
-  State state = State::done;
-  Vote vote = Vote::none;  // while in_block
-  bool predicate = false;
-  int barrier = 0, barrier_threads = 0;  // while in_named
-  const char* waits_for = "";
-  std::uint32_t mask = 0;  // while in_warp
-  Where where;
-  std::vector<Copy> copies;    // not yet carried out, oldest first
-  std::int64_t committed = 0;  // groups
-};
-
-// A collective that some lanes have arrived at.
-struct Group {
-  WarpCall::Finish finish;
-  std::uint32_t mask, arrived;
-  WarpCall* calls[warp_size];  // set for the lanes that have arrived
-};
-
-struct Warp {
-  std::uint32_t existing = 0, ready = 0, done = 0;  // lanes
-  unsigned groups = 0;
-  std::unique_ptr<Group[]> open = std::make_unique<Group[]>(warp_size);
-};
-
-struct Machine {
-  std::vector<std::unique_ptr<Thread>> threads;
-  std::vector<Warp> warps;
-  FiberStacks stacks;
-  FiberContext host;
-  Thread* current = nullptr;
-  unsigned count = 0;  // threads of a block
-  unsigned arrived = 0, finished = 0;
-  int vote_result = 0;
-  Order::Kind kind = Order::Kind::ascending;
-  std::string failure;
-  const std::function<void()>* kernel = nullptr;
-  std::mt19937_64 random;
-
-  Warp& warp_of(const Thread& t) { return warps[t.number / warp_size]; }
-  void make_ready(Thread& t) {
-    t.state = State::ready;
-    warp_of(t).ready |= 1U << t.number % warp_size;
-  }
-};
-
 constinit thread_local Machine* this_machine = nullptr;
 
 Machine& make_machine() {
@@ -100,9 +40,7 @@ Machine& make_machine() {
   return *this_machine;
 }
 
-inline Machine& machine() {
-  return this_machine != nullptr ? *this_machine : make_machine();
-}
+namespace {
 
 Order order_of_environment() {
   const char* text = std::getenv("EMULATOR_ORDER");
@@ -120,10 +58,6 @@ std::string name_of(const uint3& i) {
   return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
 }
 
-std::string text_of(const Where& where) {
-  return std::string(where.file_name()) + ":" + std::to_string(where.line());
-}
-
 // The next thread of a warp to run, taken from those that are ready; nullptr where none is, or by chance.
 Thread* next_of(Machine& m, Warp& warp) {
   if (warp.ready == 0) return nullptr;
@@ -137,23 +71,6 @@ Thread* next_of(Machine& m, Warp& warp) {
   }
   warp.ready &= ~(1U << lane);
   return m.threads[static_cast<std::size_t>(&warp - m.warps.data()) * warp_size + lane].get();
-}
-
-void wait(State state, const char* name, const Where& where) {
-  Machine& m = machine();
-  Thread& self = *m.current;
-  self.state = state;
-  self.waits_for = name;
-  self.where = where;
-  // On with another thread of the warp at once, or back to run_block.
-  Thread* next = next_of(m, m.warp_of(self));
-  if (next == nullptr) {
-    switch_fiber(self.context, m.host);
-  } else {
-    m.current = next;
-    threadIdx = next->index;
-    switch_fiber(self.context, next->context);
-  }
 }
 
 void thread_main() {
@@ -262,6 +179,23 @@ void run_block(Machine& m) {
 
 }  // namespace
 
+void wait(State state, const char* name, const Where& where) {
+  Machine& m = machine();
+  Thread& self = *m.current;
+  self.state = state;
+  self.waits_for = name;
+  self.where = where;
+  // On with another thread of the warp at once, or back to run_block.
+  Thread* next = next_of(m, m.warp_of(self));
+  if (next == nullptr) {
+    switch_fiber(self.context, m.host);
+  } else {
+    m.current = next;
+    threadIdx = next->index;
+    switch_fiber(self.context, next->context);
+  }
+}
+
 void set_order(Order o) {
   current_order() = o;
 }
@@ -308,143 +242,6 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
     }
   }
   check_fences();
-}
-
-void meet_warp(WarpCall& call) {
-  Machine& m = machine();
-  Thread& self = *m.current;
-  Warp& warp = m.warp_of(self);
-  const unsigned me = self.number % warp_size;
-  const std::uint32_t mask = call.mask & warp.existing;
-  if ((mask >> me & 1) == 0) fail(std::string(call.name) + ": the calling lane is not in the mask");
-  if ((mask & warp.done) != 0) {
-    fail(std::string(call.name) + " at " + text_of(call.where) + ": lane " +
-         std::to_string(std::countr_zero(mask & warp.done)) + " of the mask has returned");
-  }
-  unsigned g = 0;
-  for (; g < warp.groups; ++g) {
-    const Group& other = warp.open[g];
-    if (other.finish == call.finish && other.mask == mask && (other.arrived >> me & 1) == 0) break;
-  }
-  Group& group = warp.open[g];
-  if (g == warp.groups) {
-    ++warp.groups;
-    group.finish = call.finish;
-    group.mask = mask;
-    group.arrived = 0;
-  }
-  group.arrived |= 1U << me;
-  group.calls[me] = &call;
-  if (group.arrived != mask) {
-    self.mask = mask;
-    wait(State::in_warp, call.name, call.where);
-    return;
-  }
-  call.finish(group.calls, mask);
-  if (g != --warp.groups) group = warp.open[warp.groups];
-  const std::uint32_t others = mask & ~(1U << me);
-  for (std::uint32_t rest = others; rest != 0; rest &= rest - 1) {
-    m.threads[self.number - me + static_cast<unsigned>(std::countr_zero(rest))]->state = State::ready;
-  }
-  warp.ready |= others;
-}
-
-int meet_block(Vote vote, bool predicate, const char* name, const Where& where) {
-  Machine& m = machine();
-  Thread& self = *m.current;
-  self.vote = vote;
-  self.predicate = predicate;
-  if (++m.arrived < m.count) {
-    wait(State::in_block, name, where);
-    return m.vote_result;
-  }
-  self.where = where;
-  int sum = 0;
-  for (unsigned i = 0; i < m.count; ++i) {
-    Thread& t = *m.threads[i];
-    if (t.vote != vote || t.where.line() != where.line() || std::strcmp(t.where.file_name(), where.file_name()) != 0) {
-      fail(std::string(name) + " at " + text_of(where) + " meets another barrier, where thread " + std::to_string(i) +
-           " waits, at " + text_of(t.where));
-    }
-    sum += t.predicate ? 1 : 0;
-    if (&t != &self) m.make_ready(t);
-  }
-  m.arrived = 0;
-  const int all = static_cast<int>(m.count);
-  m.vote_result = vote == Vote::count ? sum : vote == Vote::all ? sum == all : vote == Vote::any ? sum > 0 : 0;
-  return m.vote_result;
-}
-
-void meet_named(int barrier, int threads, const Where& where) {
-  Machine& m = machine();
-  Thread& self = *m.current;
-  if (barrier < 1 || barrier > 15 || threads < 1 || threads % static_cast<int>(warp_size) != 0) {
-    fail("named barrier " + std::to_string(barrier) + " of " + std::to_string(threads) + " threads");
-  }
-  self.barrier = barrier;
-  self.barrier_threads = threads;
-  int present = 1;
-  for (unsigned i = 0; i < m.count; ++i) {
-    const Thread& t = *m.threads[i];
-    if (t.state != State::in_named || t.barrier != barrier) continue;
-    if (t.barrier_threads != threads) fail("named barrier " + std::to_string(barrier) + " with two numbers of threads");
-    ++present;
-  }
-  if (present < threads) {
-    wait(State::in_named, "a named barrier", where);
-    return;
-  }
-  for (unsigned i = 0; i < m.count; ++i) {
-    Thread& t = *m.threads[i];
-    if (t.state == State::in_named && t.barrier == barrier) m.make_ready(t);
-  }
-}
-
-unsigned lane() {
-  return machine().current->number % warp_size;
-}
-
-std::uint32_t living_lanes() {
-  Machine& m = machine();
-  const Warp& warp = m.warp_of(*m.current);
-  return warp.existing & ~warp.done;
-}
-
-void copy_issue(void* shared, const void* global, unsigned bytes, unsigned filled, const Where& where) {
-  const auto to = reinterpret_cast<std::uintptr_t>(shared);
-  const auto from = reinterpret_cast<std::uintptr_t>(global);
-  if (to % bytes != 0 || from % bytes != 0) {
-    fail("asynchronous copy of " + std::to_string(bytes) + " bytes at " + text_of(where) + ": the address of the " +
-         (to % bytes != 0 ? "shared" : "global") + " memory is not aligned");
-  }
-  Thread& self = *machine().current;
-  std::memset(shared, poison, bytes);
-  self.copies.push_back({shared, global, bytes, filled, self.committed});
-}
-
-void copy_commit() {
-  ++machine().current->committed;
-}
-
-void copy_wait(int pending) {
-  Thread& self = *machine().current;
-  // wait_group 0 waits for committed groups only, as others do: a copy outside of any group stays under way.
-  const std::int64_t until = self.committed - pending;
-  std::size_t done = 0;
-  for (; done < self.copies.size() && self.copies[done].group < until; ++done) {
-    const Copy& c = self.copies[done];
-    std::memcpy(c.to, c.from, c.filled);
-    std::memset(static_cast<unsigned char*>(c.to) + c.filled, 0, c.bytes - c.filled);
-  }
-  self.copies.erase(self.copies.begin(), self.copies.begin() + static_cast<std::ptrdiff_t>(done));
-}
-
-void fail(const std::string& message) {
-  Machine& m = machine();
-  if (m.current == nullptr) throw std::runtime_error("emulator: a device function outside of a kernel: " + message);
-  m.failure = message;
-  switch_fiber(m.current->context, m.host);
-  std::abort();  // a failed launch is never resumed
 }
 
 std::uint32_t shared_offset(const void* p) {

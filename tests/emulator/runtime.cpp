@@ -1,6 +1,4 @@
-// The CUDA runtime functions on host memory, for the emulated build. Streams run at once; while one is captured, what
-// is put on it is recorded for cudaGraphLaunch.
-#include <chrono>
+// The CUDA runtime functions on host memory, for the emulated build: launches, memory, the device, errors.
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -13,27 +11,11 @@
 #include <vector>
 
 #include "cuda_runtime.h"
-#include "tests/emulator/emulator.hpp"
+#include "tests/emulator/runtime.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
-
-using Work = std::vector<std::function<void()>>;
-
-struct CUstream_st {
-  bool capturing = false;
-  Work recorded;
-};
-struct CUgraph_st {
-  Work work;
-};
-struct CUgraphExec_st {
-  Work work;
-};
-struct CUevent_st {
-  std::chrono::steady_clock::time_point time;
-};
 
 namespace hylas::emulator {
 namespace {
@@ -53,28 +35,6 @@ Runtime& runtime() {
 }
 
 thread_local cudaError_t last_error = cudaSuccess;
-thread_local int captures = 0;  // streams of this thread that are captured now
-
-cudaError_t report(cudaError_t error) {
-  if (error != cudaSuccess) last_error = error;
-  return error;
-}
-
-// What a captured graph cannot hold: allocations, waits, synchronous copies.
-bool forbidden() {
-  if (in_kernel()) throw std::logic_error("emulator: a runtime call in a kernel");
-  return captures > 0;
-}
-
-cudaError_t put(cudaStream_t stream, std::function<void()> work) {
-  if (stream != nullptr && stream->capturing) {
-    stream->recorded.push_back(std::move(work));
-  } else {
-    if (captures > 0) return report(cudaErrorStreamCaptureUnsupported);
-    work();
-  }
-  return cudaSuccess;
-}
 
 // With the address sanitizer the fences are for it to watch: it also sees reads, and where they are.
 void set_fences([[maybe_unused]] unsigned char* memory, [[maybe_unused]] std::size_t bytes,
@@ -108,6 +68,11 @@ std::string broken_fence(const unsigned char* memory, std::size_t bytes) {
 
 }  // namespace
 
+cudaError_t report(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+
 void check_fences() {
   Runtime& r = runtime();
   const std::lock_guard lock(r.mutex);
@@ -133,12 +98,8 @@ cudaError_t start(const void* kernel, const cudaLaunchConfig_t& config, std::fun
       return report(cudaErrorInvalidValue);
     }
   }
-  return put(config.stream,
-             [grid, block, shared, thread = std::move(thread)] { run_grid(grid, block, shared, thread); });
-}
-
-cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
-  return put(stream, std::move(work));
+  return enqueue(config.stream,
+                 [grid, block, shared, thread = std::move(thread)] { run_grid(grid, block, shared, thread); });
 }
 
 cudaError_t set_attribute(const void* kernel, cudaFuncAttribute attribute, int value) {
@@ -222,7 +183,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind /*kind*/,
                             cudaStream_t stream) {
-  return put(stream, [=] { std::memmove(to, from, bytes); });
+  return enqueue(stream, [=] { std::memmove(to, from, bytes); });
 }
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
   if (forbidden()) return report(cudaErrorStreamCaptureImplicit);
@@ -231,7 +192,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                               std::size_t width, std::size_t height, cudaMemcpyKind /*kind*/, cudaStream_t stream) {
   if (width > to_pitch || width > from_pitch) return report(cudaErrorInvalidPitchValue);
-  return put(stream, [=] {
+  return enqueue(stream, [=] {
     for (std::size_t i = 0; i < height; ++i) {
       std::memmove(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
     }
@@ -243,7 +204,7 @@ cudaError_t cudaMemcpy2D(void* to, std::size_t to_pitch, const void* from, std::
   return cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width, height, kind, nullptr);
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
-  return put(stream, [=] { std::memset(to, value, bytes); });
+  return enqueue(stream, [=] { std::memset(to, value, bytes); });
 }
 cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
   if (forbidden()) return report(cudaErrorStreamCaptureImplicit);
@@ -338,99 +299,6 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 const char* cudaGetErrorName(cudaError_t error) {
   return cudaGetErrorString(error);
-}
-
-// ---- streams, events, graphs
-
-cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  *stream = new CUstream_st;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
-  return cudaStreamCreate(stream);
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) {
-  return forbidden() ? report(cudaErrorStreamCaptureUnsupported) : cudaSuccess;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t /*stream*/, cudaEvent_t /*event*/, unsigned /*flags*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*mode*/) {
-  if (stream == nullptr || stream->capturing) return report(cudaErrorStreamCaptureUnsupported);
-  stream->capturing = true;
-  stream->recorded.clear();
-  ++captures;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  if (stream == nullptr || !stream->capturing) return report(cudaErrorInvalidValue);
-  stream->capturing = false;
-  --captures;
-  *graph = new CUgraph_st{std::move(stream->recorded)};
-  stream->recorded.clear();
-  return cudaSuccess;
-}
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = stream != nullptr && stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long /*flags*/) {
-  *executable = new CUgraphExec_st{graph->work};
-  return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags) {
-  return cudaGraphInstantiate(executable, graph, flags);
-}
-cudaError_t cudaGraphUpload(cudaGraphExec_t /*executable*/, cudaStream_t /*stream*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  for (const auto& work : executable->work) {
-    if (const cudaError_t error = put(stream, work); error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  delete executable;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* /*nodes*/, std::size_t* count) {
-  *count = graph->work.size();
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = new CUevent_st;
-  return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {
-  return cudaEventCreate(event);
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t /*stream*/) {
-  event->time = std::chrono::steady_clock::now();
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t /*event*/) {
-  return forbidden() ? report(cudaErrorStreamCaptureUnsupported) : cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t /*event*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
-  *ms = std::chrono::duration<float, std::milli>(to->time - from->time).count();
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
 }
 
 }  // extern "C"

@@ -96,3 +96,4 @@ cudaError_t cudaMallocAsync(T** memory, std::size_t bytes, cudaStream_t stream) 
 }
 
 #include "device_functions.hpp"  // last: what kernels call
+#include "device_math.hpp"
