@@ -1,5 +1,5 @@
-// Class Gemm (kernels/cuda/gemm.hpp) with plain loops, in place of cuBLASLt: fp32 sums over k in ascending order,
-// rounded once to the output's type, so that an entry's bits depend on its rows and columns alone.
+// Class Gemm (kernels/cuda/gemm.hpp) with plain loops, in place of cuBLASLt: sums over k in double, rounded once to the
+// output's type, so that an entry's bits depend on its rows and columns alone.
 #include "kernels/cuda/gemm.hpp"
 
 #include <cuda_bf16.h>
@@ -43,20 +43,21 @@ std::vector<float> gather(const void* matrix, DType dtype, std::int64_t offset, 
 }
 
 void multiply(const Product& p) {
-  std::vector<float> row(static_cast<std::size_t>(p.n));
+  std::vector<double> row(static_cast<std::size_t>(p.n));
   for (std::int64_t batch = 0; batch < p.batch; ++batch) {
     const auto a = gather(p.a, p.in, batch * p.stride_a, p.lda, p.a_transposed, p.m, p.k);
     const auto b = gather(p.b, p.in, batch * p.stride_b, p.ldb, p.b_transposed, p.k, p.n);
     for (std::int64_t i = 0; i < p.m; ++i) {
-      row.assign(row.size(), 0.0F);
+      row.assign(row.size(), 0.0);
       for (std::int64_t k = 0; k < p.k; ++k) {
-        const float x = a[static_cast<std::size_t>(i * p.k + k)];
+        const double x = static_cast<double>(a[static_cast<std::size_t>(i * p.k + k)]);
         const float* y = b.data() + k * p.n;
-        for (std::size_t j = 0; j < row.size(); ++j) row[j] += x * y[j];
+        for (std::size_t j = 0; j < row.size(); ++j) row[j] += x * static_cast<double>(y[j]);
       }
       for (std::int64_t j = 0; j < p.n; ++j) {
         const float before = p.c != nullptr ? read(p.c, p.out, batch * p.stride_c + i * p.ldc + j) : 0.0F;
-        write(p.d, p.out, batch * p.stride_d + i * p.ldd + j, row[static_cast<std::size_t>(j)] + before);
+        write(p.d, p.out, batch * p.stride_d + i * p.ldd + j,
+              static_cast<float>(row[static_cast<std::size_t>(j)] + static_cast<double>(before)));
       }
     }
   }
