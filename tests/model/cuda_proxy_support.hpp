@@ -1,5 +1,5 @@
 // What the tests of the proxy on the GPU share: a random problem for P trials, and its answers (losses, gradients,
-// predictions) from the CPU in fp32 and from the GPU in fp32 or bf16.
+// predictions) from the CPU in fp64 and from the GPU in fp32 or bf16.
 #pragma once
 
 #include <cmath>
@@ -73,15 +73,15 @@ struct Answer {
 inline Answer answer_of_cpu(const Problem& problem) {
   const model::Shape& s = problem.shape();
   const std::int64_t B = problem.batch, T = s.context, P = problem.trials();
-  const model::Proxy proxy(problem.designs.front());
+  const model::Proxy proxy(problem.designs.front(), DType::f64);
   const std::int64_t N = proxy.parameters().size();
   Context ctx;
   const model::LayoutData layout = problem.layout(0, P);
-  const Memory<float> weights({P, N}, 64, problem.weights, 0);
-  const Memory<float> grads({P, N}, 64, Trials(at(P), Vector(at(N))), 0);
+  const Memory<double> weights({P, N}, 64, problem.weights, 0);
+  const Memory<double> grads({P, N}, 64, Trials(at(P), Vector(at(N))), 0);
   const Memory<std::int32_t> tokens({P, B, T}, 8, problem.tokens, 0), targets({P, B, T}, 8, problem.targets, 0),
       predicted({P, B, T}, 8);
-  const Memory<float> loss({P, B, T}, 8), eval_loss({P, B, T}, 8), logits({P, B, T, s.vocab}, 8);
+  const Memory<double> loss({P, B, T}, 8), eval_loss({P, B, T}, 8), logits({P, B, T, s.vocab}, 8);
   proxy.loss_and_gradients(ctx, layout, weights.tensor(), tokens, targets, problem.scale(), loss, grads);
   proxy.evaluate(ctx, layout, weights.tensor(), tokens, targets, eval_loss, predicted);
   proxy.logits(ctx, layout, weights.tensor(), tokens, logits);
