@@ -15,7 +15,9 @@ Tensor rows_like(Context& ctx, const Tensor& x, std::int64_t columns) {
 
 bool fused(const Context& ctx, const Tensor& x, const FeedForwardWeights& weights) {
   if (ctx.device.kind != DeviceKind::cuda || x.dtype() != DType::bf16) return false;
-  if constexpr (with_cuda) return cuda::fused_ffn_supported(x.dim(-1), weights.down.dim(2));
+  if constexpr (with_cuda) {
+    return cuda::fused_fits(ctx, x.dim(-1)) && cuda::fused_ffn_supported(x.dim(-1), weights.down.dim(2));
+  }
   return false;
 }
 

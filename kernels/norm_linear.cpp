@@ -5,7 +5,6 @@
 #include "kernels/build.hpp"
 #include "kernels/cuda/fused.hpp"
 #include "kernels/linear.hpp"
-#include "kernels/memory.hpp"
 #include "kernels/stat_dtype.hpp"
 
 namespace hylas::kernels {
@@ -19,6 +18,7 @@ Tensor like(Context& ctx, const Tensor& x) {
 bool fused(const Context& ctx, const Tensor& x, const Tensor& w, const RopeEpilogue* rope) {
   if (ctx.device.kind != DeviceKind::cuda || x.dtype() != DType::bf16) return false;
   if constexpr (with_cuda) {
+    if (!cuda::fused_fits(ctx, x.dim(-1))) return false;
     return rope != nullptr ? cuda::fused_norm_linear_supported(x.dim(-1), w.dim(1), rope->heads)
                            : cuda::fused_norm_linear_supported(x.dim(-1), w.dim(1));
   }
@@ -56,8 +56,8 @@ void norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const
   const Tensor remade = saved.h.defined() ? Tensor() : h;  // who keeps no h makes it again
   if constexpr (with_cuda) {
     if (fused(ctx, x, w, nullptr)) {
-      if (residual.defined()) copy(ctx, residual, dx);
-      cuda::fused_norm_linear_backward(ctx, dy, x, norm_weight, eps, w, dx, h, dnorm_weight);
+      cuda::fused_norm_linear_backward(ctx, dy, x, norm_weight, eps, w, residual.defined() ? residual : dx, dx, h,
+                                       dnorm_weight);
       linear_backward_weight(ctx, dy, h, dw);
       return;
     }

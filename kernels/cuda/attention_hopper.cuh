@@ -49,6 +49,16 @@ struct ItemOrder {
   }
 };
 
+// One number a trial, `stride` apart.
+struct TrialInts {
+  const std::int32_t* data = nullptr;
+  std::int64_t stride = 0;
+  __device__ __forceinline__ std::int32_t operator[](int p) const { return data[p * stride]; }
+};
+[[nodiscard]] inline TrialInts trial_ints(const Tensor& t) {
+  return t.defined() ? TrialInts{t.trial<std::int32_t>(), t.trial_stride()} : TrialInts{};
+}
+
 inline constexpr int most_trials = 512;    // of one launch
 inline constexpr int walked_window = 128;  // windows up to this take the one-pass kernels, head dim 64
 
@@ -56,8 +66,8 @@ inline constexpr int walked_window = 128;  // windows up to this take the one-pa
 enum class Trials { all, windowed, other };
 
 // Lists the trials for a kernel, in order, and their number; run by one warp.
-__device__ __forceinline__ void select_trials(const std::int32_t* window, const Sizes& sizes, Trials which,
-                                              std::uint16_t* list, int* count) {
+__device__ __forceinline__ void select_trials(TrialInts window, const Sizes& sizes, Trials which, std::uint16_t* list,
+                                              int* count) {
   int found = 0;
   const int lane = threadIdx.x % 32;
   for (int first = 0; first < sizes.trials; first += 32) {
@@ -87,18 +97,18 @@ struct Items {
 struct WindowData {
   Sizes sizes;
   int stretches = 0, stretch_blocks = 0;  // set by the launch
-  const std::int32_t* window = nullptr;
+  TrialInts window;
   __nv_bfloat16* out = nullptr;
   float* lse_out = nullptr;
   std::int64_t out_stride = 0, lse_stride = 0, sink_stride = 0;
   const float* sink = nullptr;  // null: no sink
-  const std::int32_t* sink_on = nullptr;
+  TrialInts sink_on;
   const float *lse_log2 = nullptr, *delta = nullptr;  // [P * B * H, padded]
   int padded = 0;
   __nv_bfloat16* dqkv = nullptr;
   std::int64_t dqkv_stride = 0;
   const float *cos = nullptr, *sin = nullptr;  // [T, hd/2]; null: no rotation
-  const std::int32_t* rope_on = nullptr;
+  TrialInts rope_on;
 };
 
 // For the trials with a window of at most walked_window, head dim 64; backward: as many key heads as query heads.

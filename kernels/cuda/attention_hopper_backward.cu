@@ -31,9 +31,9 @@ struct BackwardData {
   const float* delta;     // [P * B * H, padded]; 0 beyond T
   __nv_bfloat16* dqkv;
   std::int64_t dqkv_stride;
-  const std::int32_t* window;
+  TrialInts window;
   const float *cos, *sin;  // [T, hd/2]; null: no rotation
-  const std::int32_t* rope_on;
+  TrialInts rope_on;
   int* next;  // items taken so far beyond the first of each block; zero at the start
 };
 
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(256) delta_kernel(const __grid_constant__ Delt
 template <int dim_, int inner_rows_, int outer_, int stages_, bool with_statistics>
 struct BackwardTile {
   static constexpr int dim = dim_, inner_rows = inner_rows_, outer = outer_, stages = stages_;
-  static constexpr int panels = dim / 64, rows = 128, threads = 384;
+  static constexpr int rows = 128, threads = 384;
   static constexpr int outer_panel = rows * 128, inner_panel = inner_rows * 128;
   static constexpr int outer_bytes = rows * dim * 2, inner_bytes = inner_rows * dim * 2;  // of one tile of the pair
   static constexpr int statistics_bytes = with_statistics ? inner_rows * 4 : 0;           // lse, delta: each
@@ -612,11 +612,11 @@ bool hopper_attention_backward(Context& ctx, const Heads& heads, const Attention
   const std::int64_t rows = qkv.trials() * qkv.dim(1) * heads.query * a.padded;
   a.dqkv = static_cast<__nv_bfloat16*>(dqkv.data());
   a.dqkv_stride = dqkv.trial_stride();
-  a.window = data.window.trial<std::int32_t>();
+  a.window = trial_ints(data.window);
   if (rope.cos.defined()) {
     a.cos = rope.cos.trial<float>();
     a.sin = rope.sin.trial<float>();
-    a.rope_on = rope.on.trial<std::int32_t>();
+    a.rope_on = trial_ints(rope.on);
   }
   DeltaData d{};
   d.sizes = a.sizes;

@@ -24,11 +24,11 @@ struct ForwardData {
   __nv_bfloat16* out;
   float* lse;
   std::int64_t out_stride, lse_stride;
-  const std::int32_t* window;
+  TrialInts window;
   const float* sink;  // null: no sink
   std::int64_t sink_stride;
-  const std::int32_t* sink_on;  // null: on in every trial
-  int* next;                    // items taken so far beyond the first of each block; zero at the start
+  TrialInts sink_on;  // null: on in every trial
+  int* next;          // items taken so far beyond the first of each block; zero at the start
 };
 
 template <int dim_, int groups_, int stages_, bool turns_>
@@ -216,7 +216,7 @@ struct Stream {
 // The factors that turn the two rows' sums of products into outputs; writes their lse.
 __device__ __forceinline__ void finish_rows(const ForwardData& a, const RowState& rows, int p, int b, int h, int row,
                                             float scale_log2, float (&factor)[2]) {
-  const bool sink = a.sink != nullptr && (a.sink_on == nullptr || a.sink_on[p] != 0);
+  const bool sink = a.sink != nullptr && (a.sink_on.data == nullptr || a.sink_on[p] != 0);
   const float sink_log2 = sink ? a.sink[p * a.sink_stride + h] * log2_e : -INFINITY;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -431,10 +431,10 @@ bool hopper_attention_forward(Context& ctx, const Heads& heads, const AttentionD
   a.out_stride = out.trial_stride();
   a.lse = lse.trial<float>();
   a.lse_stride = lse.trial_stride();
-  a.window = data.window.trial<std::int32_t>();
+  a.window = trial_ints(data.window);
   a.sink = data.sink.defined() ? data.sink.trial<float>() : nullptr;
   a.sink_stride = data.sink.defined() ? data.sink.trial_stride() : 0;
-  a.sink_on = data.sink_on.defined() ? data.sink_on.trial<std::int32_t>() : nullptr;
+  a.sink_on = trial_ints(data.sink_on);
   a.next = ctx.arena.take<int>(1);
   const CUtensorMap map = tensor_map(ctx, qkv);
   if (heads.dim == 64) {

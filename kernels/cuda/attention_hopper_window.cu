@@ -51,7 +51,6 @@ struct Walk {
 template <int stages, int bytes>
 struct Ring {
   std::uint32_t tiles, barriers;
-  static constexpr int barrier_bytes = 16 * stages;
   __device__ __forceinline__ std::uint32_t tile(int at) const { return tiles + at % stages * bytes; }
   __device__ __forceinline__ std::uint32_t full(int at) const { return barriers + at % stages * 16; }
   __device__ __forceinline__ std::uint32_t empty(int at) const { return full(at) + 8; }
@@ -81,7 +80,7 @@ struct ForwardMemory {
   Ring<q_stages, tile_bytes> q;
   __device__ __forceinline__ ForwardMemory(std::uint32_t shared, int group)
       : kv{shared + group * group_bytes, shared + barriers_at + group * barrier_bytes},
-        q{kv.tiles + kv_stages * 2 * tile_bytes, kv.barriers + kv.barrier_bytes} {}
+        q{kv.tiles + kv_stages * 2 * tile_bytes, kv.barriers + 16 * kv_stages} {}
 };
 static_assert(ForwardMemory::shared_bytes <= 232448);
 
@@ -217,7 +216,7 @@ __device__ __forceinline__ void consume_forward(const WindowData& a, const std::
     float* lse = a.lse_out + at.p * a.lse_stride +
                  (static_cast<std::int64_t>(at.b) * a.sizes.heads + at.h) * a.sizes.length + row;
     const int rows = rows_before(row, a.sizes.length);
-    const bool sink = a.sink != nullptr && (a.sink_on == nullptr || a.sink_on[at.p] != 0);
+    const bool sink = a.sink != nullptr && (a.sink_on.data == nullptr || a.sink_on[at.p] != 0);
     const float sink_log2 = sink ? a.sink[at.p * a.sink_stride + at.h] * log2_e : -INFINITY;
     const bool last = i + 1 == at.end;
     const int done_from = ring_at(i - 2), done_to = last ? ring_at(i) : i - 2 >= at.first ? done_from : done_from - 1;
@@ -274,7 +273,7 @@ struct BackwardMemory {
   std::uint32_t ds, statistics_start;
   __device__ __forceinline__ BackwardMemory(std::uint32_t shared, int group)
       : kv{shared + group * group_bytes, shared + barriers_at + group * barrier_bytes},
-        q{kv.tiles + kv_stages * 2 * tile_bytes, kv.barriers + kv.barrier_bytes},
+        q{kv.tiles + kv_stages * 2 * tile_bytes, kv.barriers + 16 * kv_stages},
         ds(shared + group * group_bytes + ds_at),
         statistics_start(shared + statistics_at + group * group_statistics) {}
   __device__ __forceinline__ std::uint32_t statistics(int at) const {
@@ -282,11 +281,6 @@ struct BackwardMemory {
   }
 };
 static_assert(BackwardMemory::shared_bytes <= 232448);
-
-// Key blocks of a walk: an even number, so that two carried dQ can swap places; beyond the end nothing is stored.
-__device__ __forceinline__ int steps_of(const Walk& at) {
-  return (at.end - at.first + 1) / 2 * 2;
-}
 
 __device__ __forceinline__ void produce_backward(const CUtensorMap* qkv, const CUtensorMap* dout, const WindowData& a,
                                                  const std::uint16_t* trials, int items, const BackwardMemory& memory,

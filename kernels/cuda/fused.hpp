@@ -26,6 +26,9 @@ struct FusedRope {
   Tensor cos, sin, on;
 };
 
+// Whether this GPU's shared memory holds the rows of a thread block at this width; the functions below need that too.
+[[nodiscard]] bool fused_fits(const Context& ctx, std::int64_t d);
+
 // y [P, ..., N] = RMSNorm(x) w^T, rotated if `rope`. N a multiple of 64; head dims 32, 64 and 128.
 [[nodiscard]] bool fused_norm_linear_supported(std::int64_t d, std::int64_t columns);
 [[nodiscard]] bool fused_norm_linear_supported(std::int64_t d, std::int64_t columns, const Heads& rope);
@@ -36,12 +39,6 @@ void fused_norm_linear_forward(Context& ctx, const Tensor& x, const Tensor& norm
 void fused_norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight, double eps,
                                 const Tensor& w, const Tensor& residual, const Tensor& dx, const Tensor& h_out,
                                 const Tensor& dnorm_weight);
-// The same where dx holds the residual gradient: dx += ...
-inline void fused_norm_linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& norm_weight,
-                                       double eps, const Tensor& w, const Tensor& dx, const Tensor& h_out,
-                                       const Tensor& dnorm_weight) {
-  fused_norm_linear_backward(ctx, dy, x, norm_weight, eps, w, dx, dx, h_out, dnorm_weight);
-}
 
 // y = x + (silu(h gate^T) * (h up^T)) down^T with h = RMSNorm(x). y may be x. f a multiple of 64.
 [[nodiscard]] bool fused_ffn_supported(std::int64_t d, std::int64_t f);

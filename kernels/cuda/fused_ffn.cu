@@ -5,7 +5,7 @@
 // makes half of a chunk's columns, they exchange them through shared memory, and each sums half of the d columns.
 #include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/fused.hpp"
-#include "kernels/cuda/fused_hopper.hpp"
+#include "kernels/cuda/fused_hopper_tma.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {
@@ -177,6 +177,13 @@ __global__ void __launch_bounds__(ForwardPlan<d>::threads, d == 256 ? 1 : 2)
 
 }  // namespace
 
+// A thread block needs up to 225 KiB at d 256, 113 KiB at d 128 and half of that at d 64.
+bool fused_fits(const Context& ctx, std::int64_t d) {
+  const int capability = ctx.gpu->capability();
+  if (capability == 90 || (capability >= 100 && capability < 120)) return true;  // 227 KiB a thread block
+  return d <= (capability == 80 || capability == 87 ? 128 : 64);                 // 163 KiB; 99 KiB
+}
+
 bool fused_ffn_supported(std::int64_t d, std::int64_t f) {
   return (d == 64 || d == 128 || d == 256) && f > 0 && f % 64 == 0 && f < (1 << 24);
 }
@@ -192,22 +199,13 @@ void fused_ffn_forward(Context& ctx, const Tensor& x, const Tensor& norm_weight,
   const auto gate_up_view = check.tensor<const Bf16>("gate_up", gate_up, DType::bf16, 2 * f, d);
   const auto down_view = check.tensor<const Bf16>("down", down, DType::bf16, d, f);
   const auto y_view = check.activation<Bf16>("y", y, d);
-  const FfnForward p{.grid = check.grid(),
-                     .d = static_cast<int>(d),
-                     .f = static_cast<int>(f),
-                     .rows = static_cast<int>(x.trial_rows()),
-                     .eps = static_cast<float>(eps),
-                     .x = x_view,
-                     .norm_weight = norm_view,
-                     .gate_up = gate_up_view,
-                     .down = down_view,
-                     .y = y_view};
+  if (hopper_ffn_forward(ctx, x, norm_weight, eps, gate_up, down, y)) return;
   auto run = [&]<int size>() {
     using Plan = ForwardPlan<size>;
-    launch(ctx, ffn_forward<size>, p.grid, dim3(Plan::threads), Plan::shared_bytes, p.x, p.norm_weight, p.eps,
-           p.gate_up, p.down, p.y, p.rows, p.f);
+    launch(ctx, ffn_forward<size>, check.grid(), dim3(Plan::threads), Plan::shared_bytes, x_view, norm_view,
+           static_cast<float>(eps), gate_up_view, down_view, y_view, static_cast<int>(x.trial_rows()),
+           static_cast<int>(f));
   };
-  if (fused_on_hopper(ctx)) return ffn_forward_hopper(ctx, p);
   by_width(d, run);
 }
 

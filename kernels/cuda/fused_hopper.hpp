@@ -5,17 +5,6 @@
 
 namespace hylas::kernels::cuda {
 
-struct FfnForward {
-  dim3 grid;
-  int d = 0, f = 0, rows = 0;
-  float eps = 0;
-  fused::Trials<const fused::Bf16> x;
-  fused::Trials<const float> norm_weight;
-  fused::Trials<const fused::Bf16> gate_up, down;
-  fused::Trials<fused::Bf16> y;
-};
-void ffn_forward_hopper(Context& ctx, const FfnForward& p);
-
 struct FfnBackward {
   dim3 grid;
   int d = 0, f = 0, rows = 0;

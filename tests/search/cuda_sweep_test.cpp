@@ -1,6 +1,7 @@
-// Sweeps on a GPU: the same bits a second time, resumed and in smaller cohorts; what does not fit into memory alone
-// fails with a message. Each case skips without a GPU.
+// Sweeps on a GPU: the same bits a second time, resumed, in smaller cohorts and beside a trial that diverges; what does
+// not fit into memory is halved. Each case skips without a GPU.
 #include <atomic>
+#include <set>
 
 #include "kernels/cuda/runtime.hpp"
 #include "model/cohort.hpp"
@@ -37,6 +38,15 @@ SweepOptions gpu_options() {
   SweepOptions options = quiet_options();
   options.devices = {"cuda:0"};
   return options;
+}
+
+// Rows of trials other than `key`.
+std::vector<std::string> without(const std::vector<std::string>& rows, const std::string& key) {
+  std::vector<std::string> rest;
+  for (const std::string& row : rows) {
+    if (row.find(key) == std::string::npos) rest.push_back(row);
+  }
+  return rest;
 }
 
 }  // namespace
@@ -83,6 +93,25 @@ TEST_CASE("A sweep on a GPU, interrupted at any moment, goes on to the same bits
   REQUIRE(sweep(space, dir / "cut.db", options).exit_code() == 0);
   REQUIRE(interrupts >= 1);
   REQUIRE(first_difference(result_bits(dir / "cut.db"), result_bits(dir / "whole.db")) == "");
+}
+
+TEST_CASE("A trial that diverges on a GPU is stored as diverged and changes no bit of the others", "[gpu][run]") {
+  if (!gpu_here()) return;
+  const TempDir dir;
+  Space space = gpu_space();
+  sweep(space, dir / "good.db", gpu_options());
+  const std::string replaced = trials_of(dir / "good.db")[2].trial_key;
+  space.trials[2].recipe.learning_rate = 1e6;
+  space.trials[2].recipe.embed_std = 1e30;  // overflows in the first norms
+  const SweepSummary summary = sweep(space, dir / "a.db", gpu_options());
+  REQUIRE(summary.trials.at(db::TrialState::diverged) == 1);
+  REQUIRE(summary.trials.at(db::TrialState::done) == 5);
+  REQUIRE(summary.exit_code() == 0);
+  const auto trials = trials_of(dir / "a.db");
+  REQUIRE(trials[2].state == db::TrialState::diverged);
+  REQUIRE(trials[2].step < 120);
+  REQUIRE(first_difference(without(result_bits(dir / "a.db"), trials[2].trial_key),
+                           without(result_bits(dir / "good.db"), replaced)) == "");
 }
 
 TEST_CASE("Little GPU memory makes smaller cohorts of the same bits", "[gpu][run]") {
