@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kTile = 128;         // of an output tile of the products cuBLASLt chooses
 constexpr std::int64_t kTilesWanted = 128;  // about one for each multiprocessor of a large GPU
-constexpr std::int64_t kFewestRows = 1024;  // of a chunk: below, writing partial sums costs more than it gains
+constexpr std::int64_t kFewestRows = 2048;  // of a chunk: below, writing partial sums costs more than it gains
 
 void require(bool holds, const char* op, const std::string& what) {
   if (!holds) throw std::invalid_argument(std::string(op) + ": " + what);

@@ -5,8 +5,8 @@
 // through in micro-batches of at most kMicroBatchTokens tokens a trial, a function of batch and context only, so that a
 // trial's sums do not depend on its neighbours; only where a single trial does not fit are they made smaller.
 //
-// Slot s of the blocks holds trial slots_[s]. Trials that have left stay there until half of the slots are free; then
-// the rest moves together and the graphs are recorded anew.
+// Slot s of the blocks holds trial slots_[s]. Trials that have left stay there until an eighth of the slots is free;
+// then the rest moves together and the graphs are recorded anew.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -183,7 +183,7 @@ class CudaEngine final : public Engine {
     for (const std::size_t trial : slots_) {
       if (trials[trial].active) staying.push_back(trial);
     }
-    if (staying.empty() || 2 * staying.size() > slots_.size()) return;
+    if (staying.empty() || 8 * staying.size() > 7 * slots_.size()) return;
     for (std::size_t slot = 0, to = 0; slot < slots_.size(); ++slot) {
       if (!trials[slots_[slot]].active) {
         trials[slots_[slot]].blocks = {};  // its memory goes to others
