@@ -5,7 +5,7 @@
 // makes half of a chunk's columns, they exchange them through shared memory, and each sums half of the d columns.
 #include "kernels/cuda/fused.cuh"
 #include "kernels/cuda/fused.hpp"
-#include "kernels/cuda/fused_hopper_tma.hpp"
+#include "kernels/cuda/fused_hopper_ffn.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {

@@ -219,6 +219,7 @@ void Worker::train(std::vector<Member> members) {
 
 void Worker::release(const std::vector<Member>& members) {
   std::vector<db::Claim> claims;
+  claims.reserve(members.size());
   for (const Member& member : members) claims.push_back(member.claim);
   const Timed timed(summary_.profile.store);
   context_.store.release(claims);

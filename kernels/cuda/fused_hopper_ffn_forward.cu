@@ -3,8 +3,8 @@
 // A warpgroup keeps h (64 rows) in shared memory and the sums of its 64 x d outputs in registers. Per 64 hidden columns
 // it starts the gate and up sums of these and the product of the 64 before with `down`, and computes silu while that
 // product and the other warpgroup's run. At a tile's end x comes back to where h was, and leaves as y.
-#include "kernels/cuda/fused_hopper_tma.cuh"
-#include "kernels/cuda/fused_hopper_tma.hpp"
+#include "kernels/cuda/fused_hopper_ffn.cuh"
+#include "kernels/cuda/fused_hopper_ffn.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {

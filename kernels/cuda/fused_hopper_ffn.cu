@@ -1,7 +1,7 @@
 // Host side of the feed-forward branch on Hopper: when its kernels apply, and the tensor maps of the copy engine.
 #include <string>
 
-#include "kernels/cuda/fused_hopper_tma.cuh"
+#include "kernels/cuda/fused_hopper_ffn.cuh"
 
 namespace hylas::kernels::cuda::fused_tma {
 namespace {

@@ -1,0 +1,68 @@
+// Attention alone on a GPU: milliseconds forward and backward in bf16, to be set beside tests/bench/attention_torch.py.
+//   build/tests/test_kernels "[.attention_bench]"
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "kernels/attention.hpp"
+#include "tests/kernels/cuda_support.hpp"
+
+using namespace hylas::kernels;
+using namespace hylas::test;
+
+namespace {
+
+constexpr std::int64_t heads = 16, rows = 16384;
+
+// The median of 15 times 6 launches, in milliseconds.
+template <class Launch>
+double median_ms(const Gpu& gpu, const Launch& launch) {
+  using Clock = std::chrono::steady_clock;
+  for (int i = 0; i < 3; ++i) launch();
+  gpu.runtime.synchronize();
+  std::vector<double> ms;
+  for (int repeat = 0; repeat < 15; ++repeat) {
+    const auto start = Clock::now();
+    for (int i = 0; i < 6; ++i) launch();
+    gpu.runtime.synchronize();
+    ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count() / 6);
+  }
+  std::sort(ms.begin(), ms.end());
+  return ms[ms.size() / 2];
+}
+
+// n normal numbers, a million different ones.
+Trials noise(Random& random, std::int64_t n) {
+  const Vector few = random.normal(1 << 20);
+  Vector many(at(n));
+  for (std::size_t i = 0; i < many.size(); ++i) many[i] = few[i % few.size()];
+  return {many};
+}
+
+}  // namespace
+
+TEST_CASE("speed of attention on the GPU", "[.attention_bench]") {
+  if (!gpu_here()) return;
+  Gpu gpu;
+  Random random(1);
+  for (const std::int64_t dim : {64, 128}) {
+    for (const std::int64_t T : {2048, 8192}) {
+      const std::int64_t B = rows / T, width = heads * dim;
+      const DeviceTensor qkv(DType::bf16, {1, B, T, 3 * width}, noise(random, rows * 3 * width));
+      const DeviceTensor dout(DType::bf16, {1, B, T, width}, noise(random, rows * width));
+      const DeviceTensor out(DType::bf16, {1, B, T, width}), dqkv(DType::bf16, {1, B, T, 3 * width});
+      const DeviceTensor lse(DType::f32, {1, B, heads, T});
+      for (const std::int64_t window : {std::int64_t{128}, std::int64_t{512}, std::int64_t{2048}, T}) {
+        if (window == T && T == 2048) continue;  // that is 2048
+        const DeviceTensor windows(DType::i32, {1}, std::vector<Ints>{{static_cast<int>(window)}});
+        const AttentionData data{windows, {}, {}};
+        const Heads shape{heads, heads, dim};
+        const double forward = median_ms(gpu, [&] { attention_forward(gpu.ctx, shape, data, qkv, out, lse); });
+        const double backward =
+            median_ms(gpu, [&] { attention_backward(gpu.ctx, shape, data, {}, qkv, out, lse, dout, dqkv, {}); });
+        std::printf("hd %3ld T %4ld W %4ld: forward %.3f backward %.3f sum %.3f ms\n", static_cast<long>(dim),
+                    static_cast<long>(T), static_cast<long>(window), forward, backward, forward + backward);
+      }
+    }
+  }
+}
