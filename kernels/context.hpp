@@ -17,10 +17,10 @@ class Runtime;
 struct Context {
   Device device;
   Arena arena;  // activations of a step, and the operators' scratch between mark() and rewind(); memory of `device`
-  // On the CPU: keep to the instruction set of the build where the machine could do more (AVX-512).
+  // Keep to what every machine has where this one could do more: AVX-512 on the CPU, Hopper's attention on a GPU.
   bool baseline = false;
   // On a GPU: operators take what they need from the arena and launch nothing, so that the arena learns how much a step
-  // needs before any of it is allocated (Arena::plan()).
+  // needs before any of it is allocated (Arena::planner()).
   bool planning = false;
   cuda::Runtime* gpu = nullptr;  // set where device.kind is cuda
 };

@@ -44,6 +44,35 @@ void check(const std::vector<TrialSpec>& specs, const CohortOptions& options) {
 
 }  // namespace
 
+namespace {
+
+// Whether hylas can use this GPU at all; a full one is another matter.
+void check_usable(int gpu) {
+  try {
+    const kernels::cuda::Runtime runtime(gpu);
+  } catch (const kernels::cuda::OutOfDeviceMemory&) {
+    throw;
+  } catch (const kernels::cuda::CudaError& error) {
+    throw DeviceError(fmt::format("device 'cuda:{}' cannot be used: {}", gpu, error.what()));
+  }
+}
+
+// What the GPU's kernels and counters hold.
+void check_gpu_limits(const TrialSpec& trial) {
+  const Shape& shape = trial.design.shape;
+  const auto check_limit = [](std::int64_t value, std::int64_t most, const char* name) {
+    if (value > most) throw InputError(fmt::format("{} is {}, but a GPU takes at most {}", name, value, most));
+  };
+  check_limit(shape.head_dim, 256, "shape.head_dim");
+  check_limit(shape.d_model, 8192, "shape.d_model");
+  check_limit(shape.context, 65536, "shape.context");
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  check_limit(trial.recipe.steps, most - 1024, "recipe.steps");
+  check_limit(trial.recipe.eval.sequences * shape.context, most, "recipe.eval.sequences x context");
+}
+
+}  // namespace
+
 kernels::Device device_of(const std::string& text) {
   if (text == "cpu") return {};
   const bool automatic = text == "auto";
@@ -74,6 +103,7 @@ std::size_t trials_that_fit(const TrialSpec& trial, const CohortOptions& options
   if constexpr (kernels::with_cuda) {
     const kernels::Device device = device_of(options.device);
     if (device.kind == kernels::DeviceKind::cuda) {
+      check_usable(device.index);
       return static_cast<std::size_t>(cuda_trials_that_fit(trial, device.index, options));
     }
   }
@@ -95,6 +125,7 @@ void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
                     "\"fp32\"",
                     head));
   }
+  if (device.kind == kernels::DeviceKind::cuda) check_gpu_limits(trial);
   for (std::size_t i = 0; i < trial.design.layout.layers.size(); ++i) {
     try {
       check_mixer(trial.design.layout.layers[i].mixer, static_cast<int>(i));
@@ -124,7 +155,10 @@ struct Cohort::Impl {
                         .diverged = std::nullopt});
     }
     if constexpr (kernels::with_cuda) {
-      if (device.kind == kernels::DeviceKind::cuda) engine = make_cuda_engine(first, count, device.index, options);
+      if (device.kind == kernels::DeviceKind::cuda) {
+        check_usable(device.index);
+        engine = make_cuda_engine(first, count, device.index, options);
+      }
     }
     if (!engine) engine = make_cpu_engine(first, options);
     engine->place(trials);

@@ -31,7 +31,7 @@ class Engine {
 };
 
 [[nodiscard]] std::unique_ptr<Engine> make_cpu_engine(const TrialSpec& first, const CohortOptions& options);
-// device: its index. Throws DeviceError; kernels::cuda::OutOfDeviceMemory where `trials` do not fit.
+// device: its index. Throws kernels::cuda::OutOfDeviceMemory where `trials` do not fit.
 [[nodiscard]] std::unique_ptr<Engine> make_cuda_engine(const TrialSpec& first, std::int64_t trials, int device,
                                                        const CohortOptions& options);
 // How many trials like this fit on the device at once, at least 1.

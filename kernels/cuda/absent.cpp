@@ -33,6 +33,9 @@ Runtime::~Runtime() = default;
 GpuInfo Runtime::info() const {
   return {};
 }
+bool Runtime::hopper() const {
+  return false;
+}
 std::size_t Runtime::workspace_bytes() const {
   return 0;
 }

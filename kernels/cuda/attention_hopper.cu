@@ -3,29 +3,9 @@
 
 #include "kernels/cuda/attention_hopper.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
 namespace hylas::kernels::cuda::hopper {
-
-namespace {
-
-// The driver's function, found once at run time: nothing here links to libcuda.
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-Encode encoder() {
-  static const auto found = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result),
-          "cudaGetDriverEntryPointByVersion");
-    if (result != cudaDriverEntryPointSuccess || function == nullptr) {
-      throw CudaError("the driver offers no cuTensorMapEncodeTiled; it should be of CUDA 12 or later");
-    }
-    return reinterpret_cast<Encode>(function);
-  }();
-  return found;
-}
-
-}  // namespace
 
 bool addressable(const Tensor& t) {
   return reinterpret_cast<std::uintptr_t>(t.data()) % 16 == 0 && t.dim(-1) % 8 == 0 &&
@@ -42,9 +22,9 @@ CUtensorMap tensor_map(const Context& ctx, const Tensor& t) {
   const cuuint64_t strides[3] = {columns * 2, columns * length * 2, trial * 2};  // bytes, of dims 1..3
   const cuuint32_t box[4] = {box_columns, box_rows, 1, 1};
   const cuuint32_t steps[4] = {1, 1, 1, 1};
-  const CUresult result = encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, t.data(), dims, strides, box, steps,
-                                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = tensor_map_encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, t.data(), dims, strides, box,
+                                               steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw CudaError("cuTensorMapEncodeTiled failed with code " + std::to_string(static_cast<int>(result)));
   }
@@ -53,7 +33,7 @@ CUtensorMap tensor_map(const Context& ctx, const Tensor& t) {
 
 bool applies(const Context& ctx, const Heads& heads, const Tensor& qkv) {
   constexpr std::int64_t most = 1 << 30;
-  return ctx.gpu != nullptr && ctx.gpu->capability() == 90 && qkv.dtype() == DType::bf16 &&
+  return ctx.gpu != nullptr && ctx.gpu->hopper() && qkv.dtype() == DType::bf16 &&
          (heads.dim == 64 || heads.dim == 128) && addressable(qkv) &&
          qkv.trials() * qkv.dim(1) * heads.query * (qkv.dim(2) / 64 + 2) < most && qkv.dim(2) < most;
 }

@@ -1,30 +1,10 @@
 // Host side of the Hopper kernels: which GPUs run them, and the tensor maps of the copy engine.
 #include "kernels/cuda/fused_hopper.cuh"
 #include "kernels/cuda/fused_hopper.hpp"
+#include "kernels/cuda/tensor_map.cuh"
 
 namespace hylas::kernels::cuda {
 namespace fused {
-
-namespace {
-
-// The driver's function, found once at run time: nothing here links to libcuda.
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-Encode encoder() {
-  static const auto found = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result),
-          "cudaGetDriverEntryPointByVersion");
-    if (result != cudaDriverEntryPointSuccess || function == nullptr) {
-      throw CudaError("the driver offers no cuTensorMapEncodeTiled; it should be of CUDA 12 or later");
-    }
-    return reinterpret_cast<Encode>(function);
-  }();
-  return found;
-}
-
-}  // namespace
 
 CUtensorMap matrix_map(const Context& ctx, const Trials<const Bf16>& w, std::int64_t trials, std::int64_t rows,
                        std::int64_t columns, int box_rows, int box_columns) {
@@ -36,10 +16,10 @@ CUtensorMap matrix_map(const Context& ctx, const Trials<const Bf16>& w, std::int
   const cuuint64_t strides[3] = {width * 2, trial * 2, trial * 2};  // bytes, of dims 1..3
   const cuuint32_t box[4] = {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows), 1, 1};
   const cuuint32_t steps[4] = {1, 1, 1, 1};
-  const CUresult result = encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<Bf16*>(w.data), dims, strides,
-                                    box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                                    box_columns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
-                                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = tensor_map_encoder()(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<Bf16*>(w.data), dims, strides, box, steps,
+      CU_TENSOR_MAP_INTERLEAVE_NONE, box_columns == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw CudaError("cuTensorMapEncodeTiled failed with code " + std::to_string(static_cast<int>(result)));
   }
@@ -49,7 +29,7 @@ CUtensorMap matrix_map(const Context& ctx, const Trials<const Bf16>& w, std::int
 }  // namespace fused
 
 bool fused_on_hopper(const Context& ctx) {
-  return ctx.gpu != nullptr && ctx.gpu->capability() == 90;
+  return ctx.gpu != nullptr && ctx.gpu->hopper();
 }
 
 }  // namespace hylas::kernels::cuda

@@ -2,26 +2,10 @@
 #include <string>
 
 #include "kernels/cuda/fused_hopper_ffn.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
 namespace hylas::kernels::cuda::fused_tma {
 namespace {
-
-// The driver's function, found once at run time: nothing here links to libcuda.
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-Encode encoder() {
-  static const auto found = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result),
-          "cudaGetDriverEntryPointByVersion");
-    if (result != cudaDriverEntryPointSuccess || function == nullptr) {
-      throw CudaError("the driver offers no cuTensorMapEncodeTiled; it should be of CUDA 12 or later");
-    }
-    return reinterpret_cast<Encode>(function);
-  }();
-  return found;
-}
 
 // A map of (column, row, part, trial): `parts` parts of `rows` rows a trial.
 CUtensorMap map_of(const Context& ctx, const Tensor& t, std::int64_t rows, std::int64_t parts, int box_rows,
@@ -36,9 +20,9 @@ CUtensorMap map_of(const Context& ctx, const Tensor& t, std::int64_t rows, std::
   const cuuint64_t strides[3] = {columns * 2, part * 2, trial * 2};  // bytes, of dims 1..3
   const cuuint32_t box[4] = {64, static_cast<cuuint32_t>(box_rows), static_cast<cuuint32_t>(box_parts), 1};
   const cuuint32_t steps[4] = {1, 1, 1, 1};
-  const CUresult result = encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, t.data(), dims, strides, box, steps,
-                                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = tensor_map_encoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, t.data(), dims, strides, box,
+                                               steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw CudaError("cuTensorMapEncodeTiled failed with code " + std::to_string(static_cast<int>(result)));
   }
@@ -48,8 +32,7 @@ CUtensorMap map_of(const Context& ctx, const Tensor& t, std::int64_t rows, std::
 }  // namespace
 
 bool applies(const Context& ctx, std::int64_t d, std::int64_t f) {
-  return ctx.gpu != nullptr && ctx.gpu->capability() == 90 && (d == 128 || d == 256) && f > 0 && f % chunk == 0 &&
-         f < (1 << 24);
+  return ctx.gpu != nullptr && ctx.gpu->hopper() && (d == 128 || d == 256) && f > 0 && f % chunk == 0 && f < (1 << 24);
 }
 
 bool addressable(const Tensor& t, DType dtype) {

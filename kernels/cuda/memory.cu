@@ -78,4 +78,9 @@ void cast(Context& ctx, const Tensor& from, const Tensor& to) {
          data_of<float>(from), data_of<bf16>(to), n, from.trial_stride(), to.trial_stride());
 }
 
+void require_code() {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, cast_kernel<1>), "this build of hylas has no code for this GPU");
+}
+
 }  // namespace hylas::kernels::cuda

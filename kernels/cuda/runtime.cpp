@@ -113,6 +113,7 @@ Runtime::Runtime(int index) : index_(index) {
                     std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                     "; hylas needs 8.0 (Ampere) or later");
   }
+  require_code();
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
   stream_ = stream;
@@ -131,6 +132,14 @@ GpuInfo Runtime::info() const {
   GpuInfo info{.name = properties.name, .capability = capability_, .multiprocessors = multiprocessors_};
   check(cudaMemGetInfo(&info.free_bytes, &info.total_bytes), "cudaMemGetInfo");
   return info;
+}
+
+bool Runtime::hopper() const {
+#if defined(HYLAS_HAS_SM90A)
+  return capability_ == 90;
+#else
+  return false;
+#endif
 }
 
 std::size_t Runtime::workspace_bytes() const {

@@ -36,6 +36,9 @@ struct GpuInfo {
 // Why gpu_count() is 0, for messages.
 [[nodiscard]] std::string gpu_absence();
 
+// Throws CudaError where this build holds no code that the current device can run.
+void require_code();
+
 // Memory of a device; throws OutOfDeviceMemory with what was asked for and what is free.
 [[nodiscard]] void* device_allocate(std::size_t bytes, int device);
 void device_free(void* memory, int device) noexcept;
@@ -56,6 +59,8 @@ class Runtime {
   [[nodiscard]] GpuInfo info() const;
   [[nodiscard]] int multiprocessors() const { return multiprocessors_; }
   [[nodiscard]] int capability() const { return capability_; }
+  // Whether the kernels for Hopper run here: the GPU is one, and the build holds code for it.
+  [[nodiscard]] bool hopper() const;
   [[nodiscard]] void* stream() const { return stream_; }  // a cudaStream_t
   [[nodiscard]] Gemm& gemm() const { return *gemm_; }
   [[nodiscard]] std::size_t workspace_bytes() const;  // held beside what callers allocate

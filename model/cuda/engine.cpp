@@ -4,7 +4,6 @@
 // run once with a Context that plans (kernels/context.hpp), which takes memory and launches nothing. The batch goes
 // through in micro-batches of at most kMicroBatchTokens tokens a trial, a function of batch and context only, so that a
 // trial's sums do not depend on its neighbours; only where a single trial does not fit are they made smaller.
-//
 // Slot s of the blocks holds trial slots_[s]. Trials that have left stay there until an eighth of the slots is free;
 // then the rest moves together and the graphs are recorded anew.
 #include <fmt/format.h>
@@ -66,13 +65,13 @@ class CudaEngine final : public Engine {
     const std::int64_t parts = (sizes_.batch + most - 1) / most;
     micro_batch_ = (sizes_.batch + parts - 1) / parts;
     eval_batch_ = std::min(sizes_.sequences, most);
-    const kernels::cuda::GpuInfo info = runtime_.info();
+    const auto info = runtime_.info();
     name_ = info.name;
     budget_ = static_cast<std::size_t>(kShareOfFreeMemory * static_cast<double>(info.free_bytes));
-    if (options.gpu_bytes > 0) budget_ = std::min(budget_, options.gpu_bytes);
+    const std::size_t most_bytes = options.gpu_bytes - std::min(options.gpu_bytes, runtime_.workspace_bytes());
+    if (options.gpu_bytes > 0) budget_ = std::min(budget_, most_bytes);
   }
 
-  // With the present micro-batch.
   [[nodiscard]] std::size_t bytes_for(std::int64_t trials) {
     Context planner;
     planner.device = device_;
@@ -90,13 +89,15 @@ class CudaEngine final : public Engine {
 
   [[nodiscard]] std::int64_t trials_that_fit() {
     const std::size_t one = bytes_for(1), another = bytes_for(2) - one;
-    return one >= budget_ ? 1 : static_cast<std::int64_t>(std::min(kMostTrials, 1 + (budget_ - one) / another));
+    auto fitting = static_cast<std::int64_t>(one >= budget_ ? 1 : std::min(kMostTrials, 1 + (budget_ - one) / another));
+    while (fitting > 1 && bytes_for(fitting) > budget_) --fitting;
+    return fitting;
   }
 
   void allocate() {
     for (;;) {
       const std::size_t bytes = bytes_for(sizes_.trials);
-      const bool smaller = sizes_.trials == 1 && micro_batch_ > 1;
+      const bool smaller = sizes_.trials == 1 && (micro_batch_ > 1 || eval_batch_ > 1);
       if (bytes <= budget_) {
         try {
           ctx_.arena.reserve(bytes);
@@ -177,8 +178,7 @@ class CudaEngine final : public Engine {
 
   void trials_changed(std::vector<TrialState>& trials) override {
     runtime_.make_current();
-    states_ = trials.data();
-    dirty_ = true;
+    states_ = trials.data(), dirty_ = true;
     std::vector<std::size_t> staying;
     for (const std::size_t trial : slots_) {
       if (trials[trial].active) staying.push_back(trial);

@@ -17,6 +17,8 @@ std::string fault_of(int index) {
   try {
     const kernels::cuda::Runtime runtime(index);
     return "";
+  } catch (const kernels::cuda::OutOfDeviceMemory&) {
+    return "";  // full at present, not useless
   } catch (const kernels::cuda::CudaError& error) {
     return error.what();
   }

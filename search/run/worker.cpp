@@ -149,8 +149,8 @@ std::size_t Worker::device_limit(const db::Trial& trial) {
   std::size_t fitting = 1;
   try {
     fitting = std::max(fitting, model::trials_that_fit(*shared_.work.at(trial.id).spec, options));
-  } catch (const kernels::cuda::OutOfDeviceMemory&) {
-    return 1;  // others fill the GPU: a trial alone says so, or finds them gone
+  } catch (const std::exception&) {
+    return 1;  // others fill the GPU, or it cannot hold this: a trial alone says so, or finds them gone
   }
   return fitting_[trial.cohort_key] = fitting;
 }
