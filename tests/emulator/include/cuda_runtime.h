@@ -69,7 +69,6 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return hylas::emulator::start(reinterpret_cast<const void*>(kernel), *config,
                                 [kernel, copies = std::move(copies)] { std::apply(kernel, copies); });
 }
-struct cudaFuncAttributes {};
 template <class Kernel>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* /*attributes*/, Kernel* /*kernel*/) {
   return cudaSuccess;
