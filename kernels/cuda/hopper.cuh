@@ -84,17 +84,6 @@ __device__ __forceinline__ void load_bytes(std::uint32_t shared, const void* glo
                "l"(global), "r"(bytes), "r"(barrier)
                : "memory");
 }
-// Writes nothing outside the tensor.
-__device__ __forceinline__ void store_box(const CUtensorMap* map, std::uint32_t shared, int column, int row, int b,
-                                          int p) {
-  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
-               "r"(shared), "r"(column), "r"(row), "r"(b), "r"(p)
-               : "memory");
-}
-// Closes this thread's group of stores and waits until their shared memory has been read.
-__device__ __forceinline__ void store_wait() {
-  asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
-}
 // Orders this thread's ordinary shared-memory stores before later reads by the copy engine or wgmma.
 __device__ __forceinline__ void fence_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

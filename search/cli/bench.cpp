@@ -45,27 +45,35 @@ std::vector<model::TrialSpec> make_trials(const BenchSize& size, const Options& 
 }
 
 struct Result {
-  double ms_per_step = 0;  // the median over single steps of the whole cohort
-  std::int64_t steps = 0;
+  double ms_per_step = 0;  // of the whole cohort: the median over samples
+  std::int64_t steps = 0;  // in all samples
   double tokens_per_second = 0;
   double gflops = 0;
   std::size_t peak_bytes = 0;
 };
 
+// A sample is as many steps as take about this long, at least one: a call of train_to() costs a GPU some ten transfers,
+// which a sweep pays once a second and not once a step.
+constexpr double sample_ms = 20;
+
 Result measure(const std::vector<model::TrialSpec>& trials, const Options& options) {
   using Clock = std::chrono::steady_clock;
   model::Cohort cohort(trials, {.threads = options.common.threads, .device = options.device});
+  const auto timed = [&cohort](std::int64_t steps) {
+    const auto start = Clock::now();
+    cohort.train_to(cohort.step() + steps);
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  };
   cohort.train_to(2);  // warm-up: memory and caches
+  const auto sample = std::max<std::int64_t>(1, static_cast<std::int64_t>(sample_ms / timed(1)));
   std::fprintf(stderr, "%s\n", cohort.plan_text().c_str());
   std::vector<double> ms;
   const auto begin = Clock::now();
   while (ms.size() < 5 || std::chrono::duration<double>(Clock::now() - begin).count() < options.seconds) {
-    const auto start = Clock::now();
-    cohort.train_to(cohort.step() + 1);
-    ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    ms.push_back(timed(sample) / static_cast<double>(sample));
   }
   Result result;
-  result.steps = static_cast<std::int64_t>(ms.size());
+  result.steps = sample * static_cast<std::int64_t>(ms.size());
   std::nth_element(ms.begin(), ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2), ms.end());
   result.ms_per_step = ms[ms.size() / 2];
   const auto tokens = static_cast<double>(cohort.tokens_per_step()) * static_cast<double>(trials.size());
@@ -92,10 +100,10 @@ int run_train(const Options& options) {
                                  {"peak_bytes", result.peak_bytes}}
               .dump(2));
   } else {
-    print(
-        fmt::format("{} {} x {} on {}: {:.0f} tokens/s, {:.2f} ms a step (median of {}), {:.1f} GFLOP/s, {:.1f} MiB\n",
-                    options.size, options.trials, layout, options.device, result.tokens_per_second, result.ms_per_step,
-                    result.steps, result.gflops, static_cast<double>(result.peak_bytes) / (1 << 20)));
+    print(fmt::format("{} {} x {} on {}: {:.0f} tokens/s, {:.2f} ms a step ({} steps), {:.1f} GFLOP/s, {:.1f} MiB\n",
+                      options.size, options.trials, layout, options.device, result.tokens_per_second,
+                      result.ms_per_step, result.steps, result.gflops,
+                      static_cast<double>(result.peak_bytes) / (1 << 20)));
   }
   return exit_ok;
 }
