@@ -99,6 +99,19 @@ class LawObjective final : public Objective {
     return sum * law_.scale();
   }
 
+  [[nodiscard]] Matrix term_gradients(const Vector& theta) const override {
+    Matrix rows = Matrix::Zero(law_.terms(), p_);
+    double x[K];
+    Dual2<K> duals[K];
+    for (int i = 0; i < law_.terms(); ++i) {
+      scalars(theta, i, x);
+      for (int k = 0; k < K; ++k) duals[k] = Dual2<K>::variable(x[k], k);
+      const Dual2<K> t = law_.term(i, static_cast<const Dual2<K>*>(duals));
+      for (int j = 0; j < p_; ++j) rows(i, j) = law_.scale() * weight(i) * t.g[scalar_[j]] * columns_(i, j);
+    }
+    return rows;
+  }
+
  private:
   using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 

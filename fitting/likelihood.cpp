@@ -79,6 +79,9 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   describe_solution(fit, fits, coordinates);
   fit.objective = fits.best.objective;
   fit.log_likelihood = -fits.best.objective;
+  const auto free = static_cast<double>(std::ranges::count(fits.best.edge, Edge::none));
+  fit.aic = 2 * (free - fit.log_likelihood);
+  fit.bic = std::log(static_cast<double>(runs)) * free - 2 * fit.log_likelihood;
   for (const Reported& r : reported) {
     fit.parameters.push_back({r.name, r.value(fits.best.theta[r.coordinate]), kNaN, kNaN, true, ""});
   }

@@ -54,6 +54,7 @@ std::string to_text(const Fit& fit) {
   }
   out += fmt::format("  objective {:.9g}", fit.objective);
   if (std::isfinite(fit.log_likelihood)) out += fmt::format(", log-likelihood {:.6g}", fit.log_likelihood);
+  if (std::isfinite(fit.aic)) out += fmt::format(", AIC {:.6g}, BIC {:.6g}", fit.aic, fit.bic);
   out += fmt::format("; {} ({} of {} starts agree, first-order norm {:.1e})\n",
                      fit.converged ? "converged" : "NOT converged", fit.starts_agreeing, fit.starts, fit.first_order);
   if (fit.interval_method != "none") out += "  intervals: " + fit.interval_method + "\n";
@@ -66,12 +67,15 @@ std::string to_json(const Fit& fit) {
   json["law"] = fit.law;
   json["objective"] = number(fit.objective);
   json["log_likelihood"] = number(fit.log_likelihood);
+  json["aic"] = number(fit.aic);
+  json["bic"] = number(fit.bic);
+  const std::string interval_key = fmt::format("ci{:g}", 100 * fit.level);
   json["parameters"] = nlohmann::ordered_json::array();
   for (const Parameter& p : fit.parameters) {
     json["parameters"].push_back({{"name", p.name},
                                   {"estimate", number(p.estimate)},
-                                  {"ci_low", number(p.ci_low)},
-                                  {"ci_high", number(p.ci_high)},
+                                  {interval_key, {number(p.ci_low), number(p.ci_high)}},
+                                  {"standard_error", number(p.standard_error)},
                                   {"identified", p.identified},
                                   {"why", p.why}});
   }

@@ -20,6 +20,7 @@ struct Parameter {
   double estimate = kNaN;
   double ci_low = -kInfinity;  // NaN where no interval was asked for
   double ci_high = kInfinity;
+  double standard_error = kNaN;  // sandwich (H^-1 J H^-1), of the estimate; NaN where it says nothing
   bool identified = true;
   std::string why;  // why not identified; empty otherwise
 };
@@ -30,8 +31,9 @@ struct Fit {
   double level = 0.9;           // of the intervals
   std::string interval_method;  // "profile likelihood, t with 66 degrees of freedom", "bootstrap by run, 1000", "none"
   double objective = kNaN;
-  double log_likelihood = kNaN;  // NaN for loss laws
-  int runs = 0;                  // independent units behind the fit
+  double log_likelihood = kNaN;
+  double aic = kNaN, bic = kNaN;  // 2 p - 2 ln L and p ln(runs) - 2 ln L, p the free coordinates
+  int runs = 0;                   // independent units behind the fit
   int points = 0;
   int degrees = 0;  // of freedom of the t quantile behind profile intervals
   int starts = 0;
@@ -52,9 +54,10 @@ struct Fit {
   [[nodiscard]] bool identified() const;  // every parameter is
 };
 
-// A summary a person reads, and one JSON object with stable keys: law, objective, log_likelihood, parameters [{name,
-// estimate, ci_low, ci_high, identified, why}], level, interval_method, identified, runs, points, starts,
-// starts_agreeing, converged, first_order, warnings. Infinite and NaN numbers are null in JSON.
+// A summary a person reads, and one JSON object with stable keys: law, objective, log_likelihood, aic, bic, parameters
+// [{name, estimate, ci90 [low, high], standard_error, identified, why}] (ci95 at level 0.95), level, interval_method,
+// identified, runs, points, starts, starts_agreeing, converged, first_order, warnings. Infinite and NaN numbers are
+// null in JSON.
 [[nodiscard]] std::string to_text(const Fit& fit);
 [[nodiscard]] std::string to_json(const Fit& fit);
 

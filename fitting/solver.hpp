@@ -27,6 +27,8 @@ class Objective {
   [[nodiscard]] virtual int size() const = 0;
   [[nodiscard]] virtual double value(const Vector& theta) const = 0;
   virtual double derivatives(const Vector& theta, Vector& gradient, Matrix& hessian) const = 0;
+  // Row i: the gradient of term i, so that the rows add up to the gradient. What the sandwich is made of.
+  [[nodiscard]] virtual Matrix term_gradients(const Vector& theta) const = 0;
 };
 
 struct Box {

@@ -28,6 +28,12 @@ class Plane final : public Objective {
     h = Matrix{{y.h[0], y.h[1]}, {y.h[1], y.h[2]}};
     return y.v;
   }
+  [[nodiscard]] Matrix term_gradients(const Vector& t) const override {
+    Vector g;
+    Matrix h;
+    (void)derivatives(t, g, h);
+    return g.transpose();  // one term
+  }
 
  private:
   F f_;
