@@ -8,10 +8,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fitting/newton.hpp"
 #include "fitting/parallel.hpp"
 
 namespace hylas::fitting {
 namespace {
+
+constexpr int kNearEvaluations = 60, kPolishEvaluations = 100;  // of Newton steps before and after a run of Ceres
 
 // The free coordinates of a point; the others stay where they are.
 struct Subspace {
@@ -141,32 +144,6 @@ void run_ceres(const Subspace& space, const Box& box, Vector& theta, const Solve
   }
 }
 
-// Fills objective, derivatives, edges and the first-order norm at theta.
-void assess(const Objective& objective, const Box& box, Solution& s) {
-  s.objective = objective.derivatives(s.theta, s.gradient, s.hessian);
-  const int p = objective.size();
-  s.edge.assign(static_cast<std::size_t>(p), Edge::none);
-  s.first_order = 0;
-  for (int j = 0; j < p; ++j) {
-    if (s.fixed[j]) continue;
-    const double tolerance = 1e-10 * std::max(1.0, std::abs(s.theta[j]));
-    if (s.theta[j] <= box.lower[j] + tolerance && s.gradient[j] >= 0) s.edge[j] = Edge::lower;
-    if (s.theta[j] >= box.upper[j] - tolerance && s.gradient[j] <= 0) s.edge[j] = Edge::upper;
-    if (s.edge[j] != Edge::none) continue;
-    const double norm = std::abs(s.gradient[j]) * std::max(1.0, std::abs(s.theta[j])) / (1 + std::abs(s.objective));
-    s.first_order = std::isfinite(norm) ? std::max(s.first_order, norm) : INFINITY;
-  }
-  if (!std::isfinite(s.objective)) s.first_order = INFINITY;
-}
-
-std::vector<int> free_of(const Solution& s, bool without_edges) {
-  std::vector<int> free;
-  for (int j = 0; j < s.theta.size(); ++j) {
-    if (!s.fixed[j] && !(without_edges && s.edge[j] != Edge::none)) free.push_back(j);
-  }
-  return free;
-}
-
 bool no_negative_direction(const Solution& s) {
   const std::vector<int> free = free_of(s, true);
   if (free.empty()) return true;
@@ -202,6 +179,7 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
     if (s.fixed[j]) s.theta[j] = start[j];
   }
   assess(objective, box, s);
+  if (options.near) newton_steps(objective, box, s, options, kNearEvaluations);
   // An active set: each round frees the coordinates that do not press against a bound, until nothing wants to move.
   const int rounds = 8 + 3 * objective.size();
   for (int round = 0; round < rounds && s.first_order > options.tolerance && std::isfinite(s.first_order) &&
@@ -214,18 +192,16 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
     run_ceres(space, box, s.theta, left);
     s.evaluations += space.evaluations;
     assess(objective, box, s);
-    if (s.theta == before) break;  // Ceres can do no better
+    if (s.first_order > options.tolerance) newton_steps(objective, box, s, options, kPolishEvaluations);
+    if (s.theta == before) break;  // neither can do better
   }
   s.converged = s.first_order <= options.tolerance && no_negative_direction(s);
   return s;
 }
 
-MultiStart minimise_from(const Objective& objective, const Box& box, const std::vector<Vector>& starts,
-                         const SolverOptions& options, int threads) {
+MultiStart best_of(std::vector<Solution> all, const SolverOptions& options) {
   MultiStart result;
-  result.all.resize(starts.size());
-  parallel_for(static_cast<int>(starts.size()), threads,
-               [&](int i) { result.all[i] = minimise(objective, box, starts[i], {}, options); });
+  result.all = std::move(all);
   const auto rank = [](const Solution& s) { return std::isfinite(s.objective) ? s.objective : INFINITY; };
   std::stable_sort(result.all.begin(), result.all.end(),
                    [&](const Solution& a, const Solution& b) { return rank(a) < rank(b); });
@@ -238,6 +214,14 @@ MultiStart minimise_from(const Objective& objective, const Box& box, const std::
     result.agreeing += s.converged ? 1 : 0;
   }
   return result;
+}
+
+MultiStart minimise_from(const Objective& objective, const Box& box, const std::vector<Vector>& starts,
+                         const SolverOptions& options, int threads) {
+  std::vector<Solution> all(starts.size());
+  parallel_for(static_cast<int>(starts.size()), threads,
+               [&](int i) { all[i] = minimise(objective, box, starts[i], {}, options); });
+  return best_of(std::move(all), options);
 }
 
 }  // namespace hylas::fitting

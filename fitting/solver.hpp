@@ -40,6 +40,7 @@ struct SolverOptions {
   int max_iterations = 200;     // of one Ceres run; Newton needs 5 to 20, an almost-L1 Huber sum up to 100
   int max_evaluations = 20000;  // of one solve, over all its Ceres runs
   double tolerance = 1e-7;      // of the first-order check
+  bool near = false;            // the start is near a minimum: Newton steps first, Ceres where they do not suffice
   double agreement = 1e-6;      // two starts agree when their objectives differ by less, times (1 + |objective|)
 };
 
@@ -70,6 +71,8 @@ struct MultiStart {
   std::vector<Solution> all;  // one a start, best first (ties in the order of the starts)
   int agreeing = 0;           // converged starts at the least objective
 };
+// Ranks solutions of one objective (one a start).
+[[nodiscard]] MultiStart best_of(std::vector<Solution> all, const SolverOptions& options = {});
 [[nodiscard]] MultiStart minimise_from(const Objective& objective, const Box& box, const std::vector<Vector>& starts,
                                        const SolverOptions& options = {}, int threads = 1);
 
