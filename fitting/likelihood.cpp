@@ -83,7 +83,7 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   fit.aic = 2 * (free - fit.log_likelihood);
   fit.bic = std::log(static_cast<double>(runs)) * free - 2 * fit.log_likelihood;
   for (const Reported& r : reported) {
-    fit.parameters.push_back({r.name, r.value(fits.best.theta[r.coordinate]), kNaN, kNaN, true, ""});
+    fit.parameters.push_back({r.name, r.value(fits.best.theta[r.coordinate]), kNaN, kNaN});
   }
   flag_bounds_and_rivals(fit, fits, reported);
   fit.interval_method = "none";
