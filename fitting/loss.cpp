@@ -170,7 +170,7 @@ LossFit fit_chinchilla(const LossData& data, const LossOptions& options) {
 
   const std::vector<double> values = reported(result, fit.theta);
   for (std::size_t j = 0; j < kNames.size(); ++j)
-    fit.parameters.push_back({kNames[j], values[j], kNaN, kNaN, true, ""});
+    fit.parameters.push_back({kNames[j], values[j], kNaN, kNaN, kNaN, true, ""});
   flag_bounds(fit, fits.best);
   flag_rivals(result, fits);
   if (options.bootstrap > 0) add_bootstrap(result, data, law, fits, options);
