@@ -94,7 +94,7 @@ D50 predict_d50(const EmergenceFit& fit, const DesignCovariates& design) {
   d50.sd_seeds = sigma_at(fit, fit.fit.theta);
   d50.sd_total = std::hypot(d50.sd_parameters, d50.sd_seeds);
   d50.pi = pi_at(fit, design, fit.fit.theta);
-  const double t = profile_threshold(fit.fit.level, fit.fit.degrees);
+  const double t = wald_quantile(fit.fit.level, fit.fit.informative, fit.fit.degrees);
   d50.ci_low = std::exp(mu - t * d50.sd_parameters);
   d50.ci_high = std::exp(mu + t * d50.sd_parameters);
   d50.run_low = std::exp(mu - t * d50.sd_total);

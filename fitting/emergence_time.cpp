@@ -93,14 +93,16 @@ EmergenceFit fit_emergence_time(const std::vector<EmergenceRun>& runs, const Eme
       emergence_time_terms(runs, result.columns, result.cure_columns, options.cure, result.cure_logit);
   check_enough(runs.size(), names_of(law.coordinates()));
 
+  const auto emerged = static_cast<int>(std::ranges::count_if(runs, &EmergenceRun::emerged));
+  const auto coefficients = 1 + static_cast<int>(result.columns.names.size());
   Fit& fit = result.fit;
   fit.law = "F3";
   fit.points = law.terms();
   const LawObjective<EmergenceTimeTerms> objective(law);
-  const MultiStart fits =
-      fit_likelihood(fit, objective, box_of(law.coordinates()), law.starts(), names_of(law.coordinates()),
-                     reported_of(law.coordinates()), law.terms(), law.terms() - objective.size(),
-                     {options.level, options.intervals, options.profile, options.threads});
+  const MultiStart fits = fit_likelihood(
+      fit, objective, box_of(law.coordinates()), law.starts(), names_of(law.coordinates()),
+      reported_of(law.coordinates()), law.terms(), emerged - coefficients,
+      {options.level, options.intervals, options.profile, options.threads, {}, std::max(emerged, coefficients + 1)});
   report_dropped(fit, result.columns);
   report_dropped(fit, result.cure_columns);
   flag_cure(result, runs);
@@ -113,7 +115,7 @@ std::vector<D50> profile_d50(const EmergenceFit& fit, const std::vector<Emergenc
                              const std::vector<DesignCovariates>& designs, int threads) {
   if (fit.fit.law != "F3") throw InputError("profile intervals of D50 need an F3 fit");
   const bool cure_free = fit.cure_logit || index_of(fit.fit, "pi") >= 0;
-  const double threshold = profile_threshold(fit.fit.level, fit.fit.degrees);
+  const double threshold = profile_threshold(fit.fit.level, fit.fit.informative, fit.fit.degrees);
   std::vector<D50> result(designs.size());
   parallel_for(static_cast<int>(designs.size()), threads, [&](int i) {
     D50& d50 = result[i];

@@ -52,14 +52,22 @@ bool wanted(const LikelihoodOptions& options, const std::string& name) {
 
 }  // namespace
 
-double profile_threshold(double level, int degrees) {
-  return student_t_quantile(0.5 + 0.5 * level, std::max(1, degrees));
+double profile_threshold(double level, int informative, int degrees) {
+  const double t = student_t_quantile(0.5 + 0.5 * level, std::max(1, degrees));
+  return std::sqrt(std::max(informative, degrees) * std::log1p(t * t / std::max(1, degrees)));
+}
+
+double wald_quantile(double level, int informative, int degrees) {
+  const double t = student_t_quantile(0.5 + 0.5 * level, std::max(1, degrees));
+  return t * std::sqrt(static_cast<double>(std::max(informative, degrees)) / std::max(1, degrees));
 }
 
 MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
                           const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
                           int degrees, const LikelihoodOptions& options) {
-  const double threshold = profile_threshold(options.level, degrees);
+  fit.degrees = std::max(1, degrees);
+  fit.informative = std::max(fit.degrees, options.informative > 0 ? options.informative : runs);
+  const double threshold = profile_threshold(options.level, fit.informative, fit.degrees);
   std::vector<ProfileInterval> intervals(reported.size());
   MultiStart fits;
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -75,7 +83,6 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   }
   fit.level = options.level;
   fit.runs = runs;
-  fit.degrees = std::max(1, degrees);
   describe_solution(fit, fits, coordinates);
   fit.objective = fits.best.objective;
   fit.log_likelihood = -fits.best.objective;
@@ -83,7 +90,10 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   fit.aic = 2 * (free - fit.log_likelihood);
   fit.bic = std::log(static_cast<double>(runs)) * free - 2 * fit.log_likelihood;
   for (const Reported& r : reported) {
-    fit.parameters.push_back({r.name, r.value(fits.best.theta[r.coordinate]), kNaN, kNaN, kNaN, true, ""});
+    Parameter& p = fit.parameters.emplace_back();
+    p.name = r.name;
+    p.estimate = r.value(fits.best.theta[r.coordinate]);
+    p.ci_low = p.ci_high = kNaN;
   }
   flag_bounds_and_rivals(fit, fits, reported);
   fit.interval_method = "none";

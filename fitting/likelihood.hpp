@@ -27,15 +27,22 @@ struct LikelihoodOptions {
   std::vector<std::string> profile;  // names to profile; empty: all
   int threads = 1;
   SolverOptions solver = {};
+  int informative = 0;  // runs that inform sigma; 0: all
 };
 
-// Fills everything of `fit` but law, runs' meaning and law-specific warnings. `degrees` of freedom: runs minus what is
-// learned from runs. A fit that did not converge has no intervals, and none of its parameters is identified.
+// Fills everything of `fit` but law, runs' meaning and law-specific warnings. `degrees` of freedom: informative runs
+// minus what is learned from them. A fit that did not converge has no intervals, and none of its parameters is
+// identified.
 MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
                           const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
                           int degrees, const LikelihoodOptions& options);
 
-// Quantile that a profile's signed root is compared with: Student's t at least one degree of freedom.
-[[nodiscard]] double profile_threshold(double level, int degrees);
+// What a profile's signed root, sqrt(2 rise), is compared with: sqrt(m ln(1 + t^2 / degrees)), m informative runs and t
+// Student's quantile. For m normal ln D50, all seen, 2 rise = m ln(1 + T^2 / degrees) with T the t statistic, so that
+// the interval is the exact one; comparing with t itself is too narrow by about (t^2 / 2 + coefficients) / (2 m).
+// Censored runs say little about sigma, so they do not count. Measured in tests/fitting/test_coverage.cpp.
+[[nodiscard]] double profile_threshold(double level, int informative, int degrees);
+// What multiplies standard errors from the likelihood's curvature, whose sigma divides by m, not by the degrees.
+[[nodiscard]] double wald_quantile(double level, int informative, int degrees);
 
 }  // namespace hylas::fitting

@@ -1,6 +1,6 @@
 // Profile likelihood intervals: the values of one coordinate at which the objective, minimised over all the others,
-// rises by less than threshold^2 / 2 above its minimum. With objective = -log-likelihood and threshold = t quantile (n
-// - p degrees of freedom) they cover .89 at nominal .90 where a pairs bootstrap covers .77 (MATHS 3).
+// rises by less than threshold^2 / 2 above its minimum. With objective = -log-likelihood and the threshold of
+// likelihood.hpp they cover .89 to .93 at nominal .90 (test_coverage.cpp) where a pairs bootstrap covers .77 (MATHS 3).
 //
 // Cost: three to five constrained minimisations an end, each started from its neighbour. An end that the box stops
 // before the objective has risen enough is open: the data do not limit the coordinate there.

@@ -35,7 +35,8 @@ struct Fit {
   double aic = kNaN, bic = kNaN;  // 2 p - 2 ln L and p ln(runs) - 2 ln L, p the free coordinates
   int runs = 0;                   // independent units behind the fit
   int points = 0;
-  int degrees = 0;  // of freedom of the t quantile behind profile intervals
+  int degrees = 0;      // of freedom of the t quantile behind the intervals of a likelihood fit
+  int informative = 0;  // runs that tell how much seeds differ: F3, those that emerged; F1, all
   int starts = 0;
   int starts_agreeing = 0;         // starts that ended at the least objective
   bool converged = false;          // first- and second-order conditions hold, bounds included

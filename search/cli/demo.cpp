@@ -16,9 +16,9 @@
 #include "search/space/embedded.hpp"
 #include "search/space/space.hpp"
 #include "search/study/best_recipe.hpp"
+#include "search/study/emergence_fit.hpp"
 #include "search/study/emergence_report.hpp"
 #include "search/study/study_advice.hpp"
-#include "search/study/study_fit.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -54,11 +54,12 @@ search::Request budget_for(const search::Space& space) {
   return request;
 }
 
-std::string as_text(const search::SweepSummary& summary, const search::StudyRuns& runs,
-                    const fitting::EmergenceFit& fit, const search::Request& request, const search::Advice& advice) {
-  std::string text = fmt::format("{} trials, {} tokens trained in {:.1f} s\n\n", runs.runs.size() + runs.left_out,
+std::string as_text(const search::SweepSummary& summary, const search::EmergenceData& data,
+                    const search::EmergenceAnalysis& analysis, const search::Request& request,
+                    const search::Advice& advice) {
+  std::string text = fmt::format("{} trials, {} tokens trained in {:.1f} s\n\n", data.runs.size() + data.left_out,
                                  search::short_number(static_cast<double>(summary.tokens)), summary.seconds);
-  text += search::study_fit_text(runs, fit) + "\n" + search::terminal_plot(search::curves_plot(runs)) + "\n";
+  text += search::emergence_text(data, analysis) + "\n" + search::terminal_plot(search::curves_plot(data)) + "\n";
   text += search::to_text(advice);
   text += fmt::format("\nThe curves are in {}, every number is in {}. Next:\n", svg_file, db_file);
   text += fmt::format("  hylas recommend --db {} --flops {:.3g} --context {}   with another budget\n", db_file,
@@ -67,10 +68,10 @@ std::string as_text(const search::SweepSummary& summary, const search::StudyRuns
   return text;
 }
 
-std::string as_json(const search::SweepSummary& summary, const search::StudyRuns& runs,
-                    const fitting::EmergenceFit& fit, const search::Advice& advice) {
+std::string as_json(const search::SweepSummary& summary, const search::EmergenceData& data,
+                    const search::EmergenceAnalysis& analysis, const search::Advice& advice) {
   return nlohmann::ordered_json{{"sweep", sweep_json(summary)},
-                                {"fit", search::study_fit_json(runs, fit)},
+                                {"fit", search::emergence_json(data, analysis)},
                                 {"advice", nlohmann::ordered_json::parse(search::to_json(advice))},
                                 {"files", {db_file, svg_file}}}
       .dump(2);
@@ -89,15 +90,17 @@ int run(const Options& options) {
     return exit_interrupted;
   }
   const auto runs = search::load_emergence_runs(store, space.study);
-  search::StudyFitOptions fit_options;
+  const auto data = search::emergence_data(runs);
+  search::EmergenceFitOptions fit_options;
   fit_options.threads = options.common.threads;
-  const auto fit = search::fit_study(runs, fit_options);
-  store.add_fit(runs.study.id, "emergence", search::study_fit_json(runs, fit).dump(), HYLAS_VERSION);
-  write_file(svg_file, search::svg_plot(search::curves_plot(runs)));
+  const auto analysis = search::analyse_emergence(data, fit_options);
+  store.add_fit(runs.study.id, "emergence", search::emergence_json(data, analysis).dump(), HYLAS_VERSION);
+  write_file(svg_file, search::svg_plot(search::curves_plot(data)));
   const auto request = budget_for(space);
-  const auto advice = search::advise(store, runs, fit, search::study_candidates(runs, request.context), request,
-                                     options.common.threads);
-  print(options.common.json ? as_json(summary, runs, fit, advice) : as_text(summary, runs, fit, request, advice));
+  const auto advice = search::advise(store, runs, analysis.fit, search::study_candidates(runs, request.context),
+                                     request, options.common.threads);
+  print(options.common.json ? as_json(summary, data, analysis, advice)
+                            : as_text(summary, data, analysis, request, advice));
   return summary.exit_code();
 }
 

@@ -10,8 +10,8 @@
 #include "search/cli/fit.hpp"
 #include "search/cli/store_options.hpp"
 #include "search/study/best_recipe.hpp"
+#include "search/study/emergence_fit.hpp"
 #include "search/study/emergence_report.hpp"
-#include "search/study/study_fit.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -19,7 +19,7 @@ namespace {
 struct Options {
   CommonOptions common;
   StoreOptions store;
-  search::StudyFitOptions fit;
+  search::EmergenceFitOptions fit;
   std::string metric;
   std::optional<double> threshold;
   std::string svg;
@@ -30,11 +30,12 @@ int run(Options options) {
   options.fit.threads = options.common.threads;
   auto store = options.store.open(options.no_store ? db::Access::read : db::Access::write);
   const auto runs = search::load_emergence_runs(store, options.store.study, options.metric, options.threshold);
-  const auto fit = search::fit_study(runs, options.fit);
-  const auto json = search::study_fit_json(runs, fit);
-  if (!options.svg.empty()) write_file(options.svg, search::svg_plot(search::curves_plot(runs)));
+  const auto data = search::emergence_data(runs);
+  const auto analysis = search::analyse_emergence(data, options.fit);
+  const auto json = search::emergence_json(data, analysis);
+  if (!options.svg.empty()) write_file(options.svg, search::svg_plot(search::curves_plot(data)));
   if (!options.no_store) store.add_fit(runs.study.id, "emergence", json.dump(), HYLAS_VERSION);
-  print(options.common.json ? json.dump(2) : search::study_fit_text(runs, fit));
+  print(options.common.json ? json.dump(2) : search::emergence_text(data, analysis));
   return exit_ok;
 }
 

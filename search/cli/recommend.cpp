@@ -6,8 +6,8 @@
 #include "search/cli/store_options.hpp"
 #include "search/space/space.hpp"
 #include "search/study/best_recipe.hpp"
+#include "search/study/emergence_fit.hpp"
 #include "search/study/study_advice.hpp"
-#include "search/study/study_fit.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -38,9 +38,9 @@ int run(Options options) {
   if (options.memory_limit > 0) request.memory_limit = options.memory_limit;
   const auto store = options.store.open(db::Access::read);
   const auto runs = search::load_emergence_runs(store, options.store.study);
-  search::StudyFitOptions fit_options;
+  search::EmergenceFitOptions fit_options;
   fit_options.threads = options.common.threads;
-  const auto fit = search::fit_study(runs, fit_options);
+  const auto fit = search::fit_emergence(search::emergence_data(runs), fit_options);
   const auto advice = search::advise(store, runs, fit, candidates_of(options, runs), request, options.common.threads);
   print(options.common.json ? search::to_json(advice) : search::to_text(advice));
   return exit_ok;

@@ -13,6 +13,7 @@
 #include "search/report/table.hpp"
 #include "search/run/emergence.hpp"
 #include "search/study/emergence_report.hpp"
+#include "search/study/study_runs.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -97,8 +98,9 @@ std::string as_text(const db::Trial& trial, const std::vector<db::Point>& points
                           trial.trial_key, search::printable(trial.layout), trial.design_id, db::to_string(trial.state),
                           trial.step, trial.steps, trial.wall_seconds, trial.seed);
   if (!trial.message.empty()) text += "message " + search::printable(trial.message) + "\n";
-  text += fmt::format("D50     {} tokens ({} at {})\nrecipe  {}\n\n", search::d50_text(d50_of(trial, points)),
-                      trial.capability_metric, trial.capability_threshold, trial.recipe_json);
+  text += fmt::format("D50     {} tokens ({} at {})\nrecipe  {}\n\n",
+                      search::d50_text(search::as_crossing(d50_of(trial, points))), trial.capability_metric,
+                      trial.capability_threshold, trial.recipe_json);
   return text + curve_table(points);
 }
 

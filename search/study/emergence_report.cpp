@@ -7,52 +7,38 @@
 #include <cmath>
 #include <set>
 
-#include "search/advise/recommend.hpp"
 #include "search/report/table.hpp"
 
 namespace hylas::search {
 namespace {
 
 struct Row {
-  const model::Design* design = nullptr;
-  std::vector<const StudyRun*> runs;
+  const DataDesign* design = nullptr;
+  std::vector<const DataRun*> runs;
   fitting::D50 law;
 
   [[nodiscard]] std::int64_t emerged() const {
-    return std::count_if(runs.begin(), runs.end(), [](const StudyRun* run) { return run->d50.emerged; });
+    return std::count_if(runs.begin(), runs.end(), [](const DataRun* run) { return run->emerged(); });
   }
 };
 
-// Profile intervals where the fit is of emergence times (F3); the delta method for curves (F1).
-std::vector<Row> rows_of(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
+// Designs that were run, in the order of the law's D50.
+std::vector<Row> rows_of(const EmergenceData& data, const EmergenceAnalysis& analysis) {
   std::vector<Row> rows;
-  std::vector<fitting::DesignCovariates> covariates;
-  for (const auto& design : runs.designs) {
-    auto of_design = runs.runs_of(design.id());
-    if (of_design.empty()) continue;
-    rows.push_back({&design, std::move(of_design), {}});
-    covariates.push_back(law_covariates(design));
-  }
-  if (fit.fit.law == "F3") {
-    const auto laws = fitting::profile_d50(fit, emergence_runs(runs), covariates);
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].law = laws[i];
-  } else {
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].law = fitting::predict_d50(fit, covariates[i]);
+  for (std::size_t i = 0; i < data.designs.size(); ++i) {
+    auto of_design = data.runs_of(i);
+    if (!of_design.empty()) rows.push_back({&data.designs[i], std::move(of_design), analysis.d50[i]});
   }
   std::stable_sort(rows.begin(), rows.end(),
                    [](const Row& a, const Row& b) { return a.law.estimate < b.law.estimate; });
   return rows;
 }
 
-std::string tokens_text(double tokens) {
-  if (std::isinf(tokens)) return "inf";
-  // Beyond any training run a number says nothing but "never, as far as these runs can tell".
-  return tokens > 1e15 ? "> 1e15" : short_number(tokens);
-}
-
-std::set<std::int64_t> contexts_of(const StudyRuns& runs) {
+std::set<std::int64_t> contexts_of(const EmergenceData& data) {
   std::set<std::int64_t> contexts;
-  for (const auto& run : runs.runs) contexts.insert(runs.design(run.design_id).shape.context);
+  for (const auto& run : data.runs) {
+    if (const auto& design = data.designs[run.design].model) contexts.insert(design->shape.context);
+  }
   return contexts;
 }
 
@@ -60,10 +46,17 @@ nlohmann::ordered_json number(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
 }
 
+// Whole numbers of tokens stay whole.
+nlohmann::ordered_json tokens_json(double tokens) {
+  constexpr double exact = 9007199254740992.0;  // 2^53
+  if (std::abs(tokens) < exact && tokens == std::floor(tokens)) return static_cast<std::int64_t>(tokens);
+  return number(tokens);
+}
+
 std::string factor_sentence(const fitting::Fit& fit, const char* name, double unit, const std::string& what) {
   const auto& p = fit.parameter(name);
   const auto factor = [&](double slope) { return std::exp(slope * unit); };
-  std::string text = fmt::format("{} multiplies D50 by {:.2f} ({:.0f}% interval {:.2f} to {:.2f})", what,
+  std::string text = fmt::format("{} multiplies D50 by {:.2f} ({:g}% interval {:.2f} to {:.2f})", what,
                                  factor(p.estimate), 100 * fit.level, factor(p.ci_low), factor(p.ci_high));
   if (!p.identified) text += "; not identified: " + p.why;
   return text + ".\n";
@@ -71,55 +64,69 @@ std::string factor_sentence(const fitting::Fit& fit, const char* name, double un
 
 }  // namespace
 
-std::string d50_text(const Emergence& d50) {
-  if (!d50.emerged) return "> " + short_number(static_cast<double>(d50.lower));
-  return short_number(static_cast<double>(d50.upper));
+std::string tokens_text(double tokens) {
+  if (std::isinf(tokens)) return "inf";
+  // Beyond any training run a number says nothing but "never, as far as these runs can tell".
+  return tokens > 1e15 ? "> 1e15" : short_number(tokens);
 }
 
-std::string d50_table(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
-  const auto interval = fmt::format("{:.0f}% interval", 100 * fit.fit.level);
+std::string d50_text(const fitting::Crossing& crossing) {
+  if (std::isinf(crossing.d_after)) return "> " + short_number(crossing.d_before);
+  return short_number(crossing.d_after);
+}
+
+nlohmann::ordered_json d50_numbers(const fitting::D50& d50) {
+  return {{"estimate", number(d50.estimate)},
+          {"ci_low", number(d50.ci_low)},
+          {"ci_high", number(d50.ci_high)},
+          {"probability_ever", number(d50.pi)}};
+}
+
+std::string d50_table(const EmergenceData& data, const EmergenceAnalysis& analysis) {
+  const auto interval = fmt::format("{:g}% interval", 100 * analysis.fit.fit.level);
   Table table;
-  table.columns = {{"layout"},
+  table.columns = {{data.study.empty() ? "design" : "layout"},
                    {"emerged", Align::right},
                    {"D50 measured, seed by seed"},
                    {"D50 by the law", Align::right},
                    {interval, Align::right}};
-  for (const auto& row : rows_of(runs, fit)) {
+  for (const auto& row : rows_of(data, analysis)) {
     std::string seeds;
-    for (const auto* run : row.runs) seeds += (seeds.empty() ? "" : ", ") + d50_text(run->d50);
-    table.rows.push_back({runs.label(*row.design), fmt::format("{}/{}", row.emerged(), row.runs.size()), seeds,
+    for (const auto* run : row.runs) seeds += (seeds.empty() ? "" : ", ") + d50_text(run->crossing);
+    table.rows.push_back({row.design->label, fmt::format("{}/{}", row.emerged(), row.runs.size()), seeds,
                           tokens_text(row.law.estimate),
                           fmt::format("{} .. {}", tokens_text(row.law.ci_low), tokens_text(row.law.ci_high))});
   }
   return text_table(table);
 }
 
-nlohmann::ordered_json d50_json(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
+nlohmann::ordered_json d50_json(const EmergenceData& data, const EmergenceAnalysis& analysis) {
   auto list = nlohmann::ordered_json::array();
-  for (const auto& row : rows_of(runs, fit)) {
+  for (const auto& row : rows_of(data, analysis)) {
     auto seeds = nlohmann::ordered_json::array();
     for (const auto* run : row.runs) {
-      seeds.push_back({{"seed", run->seed},
-                       {"trial_key", run->trial_key},
-                       {"lower", run->d50.lower},
-                       {"upper", run->d50.emerged ? nlohmann::ordered_json(run->d50.upper) : nullptr}});
+      nlohmann::ordered_json seed{{"seed", run->seed}};
+      if (!run->trial_key.empty()) seed["trial_key"] = run->trial_key;
+      seed["lower"] = tokens_json(run->crossing.d_before);
+      seed["upper"] = tokens_json(run->crossing.d_after);
+      seeds.push_back(std::move(seed));
     }
-    list.push_back({{"layout", row.design->layout_text()},
-                    {"design_id", row.design->id()},
-                    {"d_model", row.design->shape.d_model},
-                    {"emerged", row.emerged()},
-                    {"runs", row.runs.size()},
-                    {"d50",
-                     {{"estimate", number(row.law.estimate)},
-                      {"ci_low", number(row.law.ci_low)},
-                      {"ci_high", number(row.law.ci_high)},
-                      {"probability_ever", number(row.law.pi)}}},
-                    {"seeds", seeds}});
+    nlohmann::ordered_json entry{{"design", row.design->label}};
+    if (const auto& model = row.design->model) {
+      entry["layout"] = model->layout_text();
+      entry["design_id"] = model->id();
+      entry["d_model"] = model->shape.d_model;
+    }
+    entry["emerged"] = row.emerged();
+    entry["runs"] = row.runs.size();
+    entry["d50"] = d50_numbers(row.law);
+    entry["seeds"] = std::move(seeds);
+    list.push_back(std::move(entry));
   }
   return list;
 }
 
-std::string law_in_words(const StudyRuns& runs, const fitting::EmergenceFit& fit) {
+std::string law_in_words(const EmergenceData& data, const fitting::EmergenceFit& fit) {
   std::string text;
   const auto& columns = fit.columns.names;
   const bool interaction = std::find(columns.begin(), columns.end(), "nope*ln_window") != columns.end();
@@ -137,19 +144,19 @@ std::string law_in_words(const StudyRuns& runs, const fitting::EmergenceFit& fit
   if (interaction) {
     text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0), "Each doubling of the window under NoPE also");
   }
-  const auto censored = std::count_if(runs.runs.begin(), runs.runs.end(), [](const auto& r) { return !r.d50.emerged; });
+  const auto censored = std::count_if(data.runs.begin(), data.runs.end(), [](const auto& r) { return !r.emerged(); });
   text +=
       fmt::format("{} of {} runs had not emerged when they ended: they count as \"later than that\", not as missing.\n",
-                  censored, runs.runs.size());
-  if (runs.left_out > 0) {
-    text += fmt::format("{} trials are left out: diverged, failed, or not evaluated twice yet.\n", runs.left_out);
+                  censored, data.runs.size());
+  if (data.left_out > 0) {
+    text += fmt::format("{} trials are left out: diverged, failed, or not evaluated twice yet.\n", data.left_out);
   }
-  if (runs.other_recipes > 0) {
+  if (data.other_recipes > 0) {
     text +=
         fmt::format("{} runs of other recipes are left out: each design counts with the one it emerges best under.\n",
-                    runs.other_recipes);
+                    data.other_recipes);
   }
-  const auto contexts = contexts_of(runs);
+  const auto contexts = contexts_of(data);
   if (contexts.size() > 1) {
     text +=
         fmt::format("The runs have contexts {}: the law has no term for the context, so it is mixed into the others.\n",
@@ -158,18 +165,22 @@ std::string law_in_words(const StudyRuns& runs, const fitting::EmergenceFit& fit
   return text;
 }
 
-Plot curves_plot(const StudyRuns& runs) {
+Plot curves_plot(const EmergenceData& data) {
   Plot plot;
-  plot.title = "study " + runs.study.name;
-  plot.y_label = runs.metric;
-  plot.threshold = runs.threshold;
-  if (runs.metric.rfind("accuracy", 0) == 0) plot.y_min = 0.0, plot.y_max = 1.0;
-  for (const auto& design : runs.designs) {
+  plot.title = data.title;
+  plot.y_label = data.metric;
+  plot.threshold = data.threshold;
+  const bool accuracy = std::all_of(data.runs.begin(), data.runs.end(), [](const DataRun& run) {
+    return std::all_of(run.curve.begin(), run.curve.end(),
+                       [](const DataPoint& point) { return point.value >= 0 && point.value <= 1; });
+  });
+  if (accuracy || data.metric.rfind("accuracy", 0) == 0) plot.y_min = 0.0, plot.y_max = 1.0;
+  for (std::size_t i = 0; i < data.designs.size(); ++i) {
     Series series;
-    series.name = runs.label(design);
-    for (const auto* run : runs.runs_of(design.id())) {
+    series.name = data.designs[i].label;
+    for (const auto* run : data.runs_of(i)) {
       std::vector<CurvePoint> line;
-      for (const auto& point : run->curve) line.push_back({static_cast<double>(point.tokens), point.value});
+      for (const auto& point : run->curve) line.push_back({point.tokens, point.value});
       series.runs.push_back(std::move(line));
     }
     if (!series.runs.empty()) plot.series.push_back(std::move(series));

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "search/study/emergence_fit.hpp"
 #include "search/study/study_fit.hpp"
 
 namespace hylas::search {
@@ -39,7 +40,8 @@ Advice advise(const db::Store& store, const StudyRuns& runs, const fitting::Emer
   }
   evidence.runs_per_design = static_cast<int>(fewest);
   auto advice = recommend(candidates, evidence, request);
-  if (auto lack = lack_of_fit_text(runs, fit); !lack.empty()) advice.warnings.push_back(std::move(lack));
+  if (auto lack = lack_of_fit_text(lack_of_fit(emergence_data(runs), fit)); !lack.empty())
+    advice.warnings.push_back(std::move(lack));
   return advice;
 }
 

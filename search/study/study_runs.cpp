@@ -55,19 +55,6 @@ StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double th
                   runs.study.name, trials.size(), count(db::TrialState::diverged), count(db::TrialState::failed)));
 }
 
-// Runs of one design that share a seed differ in their data seeds.
-class RunNumbers {
- public:
-  std::int64_t operator()(const StudyRun& run) {
-    auto number = run.seed;
-    while (!taken_.emplace(run.design_id, number).second) number += 1'000'000;
-    return number;
-  }
-
- private:
-  std::set<std::pair<std::string, std::int64_t>> taken_;
-};
-
 }  // namespace
 
 const model::Design& StudyRuns::design(const std::string& design_id) const {
@@ -151,39 +138,36 @@ StudyRuns load_study_runs(const db::Store& store, const std::string& study, cons
   return result;
 }
 
-std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs) {
-  std::vector<fitting::EmergenceRun> result;
-  RunNumbers number;
-  for (const auto& run : runs.runs) {
-    fitting::EmergenceRun r;
-    r.design = run.design_id;
-    r.seed = number(run);
-    r.x = law_covariates(runs.design(run.design_id));
-    r.d_before = static_cast<double>(run.d50.lower);
-    r.d_after = run.d50.emerged ? static_cast<double>(run.d50.upper) : fitting::kInfinity;
-    r.d_max = static_cast<double>(run.d50.last);
-    result.push_back(std::move(r));
-  }
-  return result;
+fitting::Crossing as_crossing(const Emergence& d50) {
+  return {static_cast<double>(d50.lower), d50.emerged ? static_cast<double>(d50.upper) : fitting::kInfinity,
+          static_cast<double>(d50.last)};
 }
 
-std::vector<fitting::CurveRun> curve_runs(const StudyRuns& runs) {
-  std::vector<fitting::CurveRun> result;
-  RunNumbers number;
-  for (const auto& run : runs.runs) {
-    fitting::CurveRun r;
-    r.design = run.design_id;
-    r.seed = number(run);
-    r.x = law_covariates(runs.design(run.design_id));
-    for (const auto& point : run.curve) {
-      if (point.tokens <= 0 || point.count <= 0) continue;  // the curve is a law of ln D
-      r.tokens.push_back(static_cast<double>(point.tokens));
-      r.accuracy.push_back(point.value);
-      r.count.push_back(static_cast<double>(point.count));
-    }
-    result.push_back(std::move(r));
+EmergenceData emergence_data(const StudyRuns& runs) {
+  EmergenceData data;
+  data.title = "study " + runs.study.name;
+  data.study = runs.study.name;
+  data.metric = runs.metric;
+  data.threshold = runs.threshold;
+  data.left_out = runs.left_out;
+  data.other_recipes = runs.other_recipes;
+  std::map<std::string, std::size_t> index;
+  for (const auto& design : runs.designs) {
+    index.emplace(design.id(), data.designs.size());
+    data.designs.push_back({design.id(), runs.label(design), law_covariates(design), design});
   }
-  return result;
+  for (const auto& run : runs.runs) {
+    DataRun r;
+    r.design = index.at(run.design_id);
+    r.seed = run.seed;
+    r.trial_key = run.trial_key;
+    for (const auto& point : run.curve) {
+      r.curve.push_back({static_cast<double>(point.tokens), point.value, static_cast<double>(point.count)});
+    }
+    r.crossing = as_crossing(run.d50);
+    data.runs.push_back(std::move(r));
+  }
+  return data;
 }
 
 }  // namespace hylas::search

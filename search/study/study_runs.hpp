@@ -1,4 +1,5 @@
-// A study's runs out of the store, as designs and curves: what fits, tables, plots and the recommender read.
+// A study's runs out of the store, as designs and curves: what fits (through emergence_data.hpp) and
+// the recommender read.
 //
 // A run is one trial with one seed; runs are never averaged. Trials that diverged or failed are left out and counted,
 // so are those without two evaluations yet. Units: tokens. Errors: InputError (no such study; several studies and no
@@ -12,9 +13,9 @@
 #include <vector>
 
 #include "db/store.hpp"
-#include "fitting/emergence.hpp"
 #include "model/design/design.hpp"
 #include "search/run/emergence.hpp"
+#include "search/study/emergence_data.hpp"
 
 namespace hylas::search {
 
@@ -59,9 +60,8 @@ struct StudyRuns {
 [[nodiscard]] StudyRuns load_study_runs(const db::Store& store, const std::string& study,
                                         const std::string& metric = "", std::optional<double> threshold = std::nullopt);
 
-// As the laws take them (covariates: law_covariates of search/advise/recommend.hpp). The laws refuse two runs of one
-// design with one seed; a seed that was crossed with several data seeds makes runs of their own, numbered apart.
-[[nodiscard]] std::vector<fitting::EmergenceRun> emergence_runs(const StudyRuns& runs);  // F3
-[[nodiscard]] std::vector<fitting::CurveRun> curve_runs(const StudyRuns& runs);          // F1
+// The runs as fits take them (covariates: law_covariates of search/advise/recommend.hpp).
+[[nodiscard]] EmergenceData emergence_data(const StudyRuns& runs);
+[[nodiscard]] fitting::Crossing as_crossing(const Emergence& d50);
 
 }  // namespace hylas::search

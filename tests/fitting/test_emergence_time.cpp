@@ -1,5 +1,6 @@
 // F3: exact derivatives, recovery, profile intervals against a brute-force grid, censoring, cure fraction, honest
 // flags, errors. The coverage studies are in test_coverage.cpp.
+#include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -159,7 +160,8 @@ TEST_CASE("profile intervals equal a brute-force grid of an independent likeliho
     }
     return sum;
   };
-  const double t = student_t_quantile(0.95, 12);
+  const auto m = static_cast<double>(std::ranges::count_if(runs, &EmergenceRun::emerged));
+  const double t = student_t_quantile(0.95, m - 1), rise = 0.5 * m * std::log1p(t * t / (m - 1));
   const auto profiled = [&](double mu) {
     double least = INFINITY;
     for (double s = std::log(0.05); s < std::log(5.0); s += 0.005) least = std::min(least, naive(mu, std::exp(s)));
@@ -169,7 +171,7 @@ TEST_CASE("profile intervals equal a brute-force grid of an independent likeliho
   for (double mu = 11; mu < 14; mu += 0.01) least = std::min(least, profiled(mu));
   CHECK(result.fit.objective == Approx(least).margin(1e-3));  // the grid misses the minimum by curvature * 0.005^2
   for (double mu = 11; mu < 14; mu += 0.01) {
-    if (profiled(mu) <= result.fit.objective + 0.5 * t * t) {
+    if (profiled(mu) <= result.fit.objective + rise) {
       low = std::min(low, mu);
       high = std::max(high, mu);
     }
@@ -180,6 +182,40 @@ TEST_CASE("profile intervals equal a brute-force grid of an independent likeliho
   const auto d50 = profile_d50(result, runs, {runs[0].x});
   CHECK(std::log(d50[0].ci_low) == Approx(intercept.ci_low).margin(1e-3));
   CHECK(std::log(d50[0].ci_high) == Approx(intercept.ci_high).margin(1e-3));
+}
+
+// Where every ln D50 is seen (cells of 1e-3 sigma) F3 is a normal linear model, whose t intervals are exact.
+TEST_CASE("finely evaluated runs that all emerged: profile and Wald intervals are those of a linear regression") {
+  Stream stream(31, 0);
+  std::vector<EmergenceRun> runs;
+  std::vector<std::vector<double>> rows;
+  std::vector<double> y;
+  const DesignCovariates unseen{31e6, 512, 0.5, 0, 0, {}};
+  for (int i = 0; i < 12; ++i) {
+    const DesignCovariates x{i % 2 == 0 ? 15e6 : 65e6, i % 3 == 0 ? 128.0 : 2048.0, 0.5, 0, 0, {}};
+    const double log_time = 22 + 0.5 * stream.normal(), half = 2.5e-4;
+    runs.push_back({"d", i, x, std::exp(log_time - half), std::exp(log_time + half), std::exp(log_time + half)});
+    rows.push_back({std::log(x.parameters / unseen.parameters), std::log(x.window / unseen.window)});
+    y.push_back(log_time);
+  }
+  EmergenceOptions options;
+  options.terms = {"ln_N", "ln_window"};
+  options.cure = false;
+  const EmergenceFit fit = fit_emergence_time(runs, options);
+  const LeastSquares ols = least_squares(rows, y);  // its intercept is ln D50 of `unseen`
+  Matrix x = Matrix::Ones(12, 3);
+  for (int i = 0; i < 12; ++i) x.row(i).tail(2) << rows[i][0], rows[i][1];
+  const double half_width = student_t_quantile(0.95, 9) * ols.sd * std::sqrt((x.transpose() * x).inverse()(0, 0));
+  const D50 profile = profile_d50(fit, runs, {unseen})[0], wald = predict_d50(fit, unseen);
+  for (const D50& d50 : {profile, wald}) {
+    // The cells blur ln D50 by 3e-4 sigma; the root of the profile is found to 5e-4.
+    CHECK(std::log(d50.estimate) == Approx(ols.coefficients[0]).margin(1e-3));
+    CHECK(std::log(d50.ci_low) == Approx(ols.coefficients[0] - half_width).margin(1.5e-3));
+    CHECK(std::log(d50.ci_high) == Approx(ols.coefficients[0] + half_width).margin(1.5e-3));
+  }
+  const double new_run = std::hypot(half_width, student_t_quantile(0.95, 9) * ols.sd);  // prediction interval
+  CHECK(std::log(wald.run_high) == Approx(ols.coefficients[0] + new_run).margin(1.5e-3));
+  CHECK(fit.fit.interval_method == "profile likelihood, t with 9 degrees of freedom");
 }
 
 TEST_CASE("a design that never emerged has an open interval and says so; the others stay identified") {

@@ -1,0 +1,61 @@
+// See emergence_data.hpp.
+#include "search/study/emergence_data.hpp"
+
+#include <set>
+#include <utility>
+
+namespace hylas::search {
+namespace {
+
+// Runs of one design that share a seed differ in their data seeds.
+class RunNumbers {
+ public:
+  std::int64_t operator()(const DataRun& run) {
+    auto number = run.seed;
+    while (!taken_.emplace(run.design, number).second) number += 1'000'000;
+    return number;
+  }
+
+ private:
+  std::set<std::pair<std::size_t, std::int64_t>> taken_;
+};
+
+}  // namespace
+
+std::vector<const DataRun*> EmergenceData::runs_of(std::size_t design) const {
+  std::vector<const DataRun*> chosen;
+  for (const auto& run : runs) {
+    if (run.design == design) chosen.push_back(&run);
+  }
+  return chosen;
+}
+
+std::vector<fitting::EmergenceRun> emergence_runs(const EmergenceData& data) {
+  std::vector<fitting::EmergenceRun> result;
+  RunNumbers number;
+  for (const auto& run : data.runs) {
+    const auto& design = data.designs[run.design];
+    result.push_back(
+        {design.name, number(run), design.x, run.crossing.d_before, run.crossing.d_after, run.crossing.d_max});
+  }
+  return result;
+}
+
+std::vector<fitting::CurveRun> curve_runs(const EmergenceData& data) {
+  std::vector<fitting::CurveRun> result;
+  RunNumbers number;
+  for (const auto& run : data.runs) {
+    const auto& design = data.designs[run.design];
+    fitting::CurveRun r{design.name, number(run), design.x, {}, {}, {}};
+    for (const auto& point : run.curve) {
+      if (point.tokens <= 0 || point.count <= 0) continue;  // the curve is a law of ln D
+      r.tokens.push_back(point.tokens);
+      r.accuracy.push_back(point.value);
+      r.count.push_back(point.count);
+    }
+    result.push_back(std::move(r));
+  }
+  return result;
+}
+
+}  // namespace hylas::search

@@ -1,0 +1,57 @@
+// What a fit of emergence takes, whether it came out of a store (study_runs.hpp) or out of a table
+// (emergence_table.hpp): designs with their covariates, and runs, one a seed, never averages.
+//
+// Units: tokens. Thread-safety: plain values and pure functions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fitting/emergence.hpp"
+#include "model/design/design.hpp"
+
+namespace hylas::search {
+
+struct DataDesign {
+  std::string name;   // unique: the id of a study's design, the design column of a table; messages of the laws use it
+  std::string label;  // in tables and plots
+  fitting::DesignCovariates x;
+  std::optional<model::Design> model;  // of a study
+};
+
+struct DataPoint {
+  double tokens = 0;
+  double value = 0;
+  double count = 0;  // scored positions behind the value; 0: not known
+};
+
+struct DataRun {
+  std::size_t design = 0;  // index into EmergenceData::designs
+  std::int64_t seed = 0;
+  std::string trial_key;         // of a study
+  std::vector<DataPoint> curve;  // ascending in tokens
+  fitting::Crossing crossing;    // of the threshold
+  [[nodiscard]] bool emerged() const { return crossing.d_after < fitting::kInfinity; }
+};
+
+struct EmergenceData {
+  std::string title;  // "study demo", or the table's file
+  std::string study;  // "" for a table
+  std::string metric;
+  double threshold = 0.5;
+  std::vector<DataDesign> designs;
+  std::vector<DataRun> runs;
+  std::int64_t left_out = 0;       // trials that diverged, failed, or were not evaluated twice yet
+  std::int64_t other_recipes = 0;  // runs of recipes that a design is not judged by
+
+  [[nodiscard]] std::vector<const DataRun*> runs_of(std::size_t design) const;
+};
+
+// As the laws take them. The laws refuse two runs of one design with one seed; a seed that a study crossed with several
+// data seeds makes runs of their own, numbered apart.
+[[nodiscard]] std::vector<fitting::EmergenceRun> emergence_runs(const EmergenceData& data);  // F3
+[[nodiscard]] std::vector<fitting::CurveRun> curve_runs(const EmergenceData& data);          // F1
+
+}  // namespace hylas::search

@@ -1,0 +1,151 @@
+// See emergence_fit.hpp.
+#include "search/study/emergence_fit.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "fitting/distributions.hpp"
+#include "fitting/input_error.hpp"
+#include "model/design/input_error.hpp"
+#include "search/study/emergence_report.hpp"
+
+namespace hylas::search {
+namespace {
+
+std::vector<fitting::DesignCovariates> covariates_of_runs(const EmergenceData& data) {
+  std::vector<fitting::DesignCovariates> list;
+  for (const auto& run : data.runs) list.push_back(data.designs[run.design].x);
+  return list;
+}
+
+// Terms that a person asked for by name are fitted or refused, never dropped.
+void check_terms(const char* flag, const EmergenceData& data, const std::vector<std::string>& terms) {
+  auto known = fitting::known_terms();
+  for (const auto& design : data.designs) {
+    for (const auto& [name, value] : design.x.indicators) known.push_back(name);
+  }
+  for (const auto& name : terms) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto guess = model::nearest(name, known);
+    std::sort(known.begin(), known.end());
+    known.erase(std::unique(known.begin(), known.end()), known.end());
+    throw model::InputError(fmt::format(
+        "{}: unknown term '{}'; {}", flag, name,
+        guess.empty() ? fmt::format("the terms are {}", fmt::join(known, ", ")) : "did you mean '" + guess + "'?"));
+  }
+  const auto dropped = fitting::choose_columns(covariates_of_runs(data), terms).dropped;
+  if (dropped.empty()) return;
+  throw model::InputError(fmt::format("{}: '{}' cannot be fitted: {}; leave it out, or add runs that differ in it",
+                                      flag, dropped.front().first, dropped.front().second));
+}
+
+// A crossing before the first evaluation, run by run, leaves D50 without a lower end.
+void check_crossings(const EmergenceData& data) {
+  const bool all_early = std::all_of(data.runs.begin(), data.runs.end(),
+                                     [](const DataRun& run) { return run.emerged() && run.crossing.d_before <= 0; });
+  if (all_early) {
+    throw fitting::InputError(fmt::format(
+        "all {} runs hold the threshold {} from their first evaluation on: nothing tells when it was reached; evaluate "
+        "earlier in training or raise the threshold",
+        data.runs.size(), data.threshold));
+  }
+}
+
+fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
+  fitting::EmergenceOptions chosen;
+  if (!options.terms.empty()) chosen.terms = options.terms;
+  chosen.cure_terms = options.cure_terms;
+  chosen.cure = options.cure;
+  chosen.level = options.level;
+  chosen.profile = options.profile;
+  chosen.threads = options.threads;
+  return chosen;
+}
+
+}  // namespace
+
+fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFitOptions& options) {
+  check_terms("--terms", data, options.terms);
+  check_terms("--cure-terms", data, options.cure_terms);
+  check_crossings(data);
+  if (options.law == "F3") return fitting::fit_emergence_time(emergence_runs(data), fitting_options(options));
+  if (options.law == "F1") return fitting::fit_emergence_curve(curve_runs(data), fitting_options(options));
+  throw model::InputError("--law '" + options.law + "' is none of F1, F3");
+}
+
+std::optional<LackOfFit> lack_of_fit(const EmergenceData& data, const fitting::EmergenceFit& fit) {
+  auto saturated = emergence_runs(data);
+  std::vector<std::string> designs;
+  for (const auto& run : saturated) {
+    if (std::find(designs.begin(), designs.end(), run.design) == designs.end()) designs.push_back(run.design);
+  }
+  const auto degrees = static_cast<int>(designs.size()) - 1 - static_cast<int>(fit.columns.names.size());
+  if (fit.fit.law != "F3" || degrees < 1) return std::nullopt;
+  designs.erase(designs.begin());  // the intercept's
+  for (auto& run : saturated) {
+    run.x.indicators.clear();
+    for (const auto& design : designs) run.x.indicators.emplace_back(design, run.design == design ? 1.0 : 0.0);
+  }
+  fitting::EmergenceOptions options;
+  options.terms = designs;
+  options.intervals = false;
+  const auto full = fitting::fit_emergence_time(saturated, options);
+  const auto statistic = 2 * (full.fit.log_likelihood - fit.fit.log_likelihood);
+  return LackOfFit{statistic, degrees, fitting::chi_squared_survival(statistic, degrees)};
+}
+
+std::string lack_of_fit_text(const std::optional<LackOfFit>& lack) {
+  if (!lack || lack->p >= 0.05) return "";
+  return fmt::format(
+      "The law misses some designs' own D50 (likelihood ratio {:.1f}, {} degree{} of freedom, p {:.2g}): where the "
+      "measured "
+      "and the law's D50 of a design differ, trust the measured one.",
+      lack->statistic, lack->degrees, lack->degrees == 1 ? "" : "s", lack->p);
+}
+
+std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::EmergenceFit& fit,
+                                 const std::vector<fitting::DesignCovariates>& designs, int threads) {
+  if (fit.fit.law == "F3") return fitting::profile_d50(fit, emergence_runs(data), designs, threads);
+  std::vector<fitting::D50> list;
+  for (const auto& x : designs) list.push_back(fitting::predict_d50(fit, x));
+  return list;
+}
+
+EmergenceAnalysis analyse_emergence(const EmergenceData& data, const EmergenceFitOptions& options) {
+  EmergenceAnalysis analysis;
+  analysis.fit = fit_emergence(data, options);
+  std::vector<fitting::DesignCovariates> designs;
+  for (const auto& design : data.designs) designs.push_back(design.x);
+  analysis.d50 = d50_of(data, analysis.fit, designs, options.threads);
+  analysis.lack = lack_of_fit(data, analysis.fit);
+  return analysis;
+}
+
+std::string emergence_text(const EmergenceData& data, const EmergenceAnalysis& analysis) {
+  auto text = fmt::format("D50: tokens at which {} first holds {} at two successive evaluations.\n\n", data.metric,
+                          data.threshold);
+  text += d50_table(data, analysis) + "\n" + law_in_words(data, analysis.fit);
+  if (const auto lack = lack_of_fit_text(analysis.lack); !lack.empty()) text += lack + "\n";
+  text += "\n" + fitting::to_text(analysis.fit.fit);
+  return text;
+}
+
+nlohmann::ordered_json emergence_json(const EmergenceData& data, const EmergenceAnalysis& analysis) {
+  auto json = nlohmann::ordered_json::parse(fitting::to_json(analysis.fit.fit));
+  if (!data.study.empty()) json["study"] = data.study;
+  json["metric"] = data.metric;
+  json["threshold"] = data.threshold;
+  json["designs"] = d50_json(data, analysis);
+  json["left_out"] = data.left_out;
+  json["other_recipes"] = data.other_recipes;
+  if (const auto& lack = analysis.lack) {
+    json["lack_of_fit"] = {{"statistic", lack->statistic}, {"degrees", lack->degrees}, {"p", lack->p}};
+  }
+  auto dropped = nlohmann::ordered_json::object();
+  for (const auto& [name, why] : analysis.fit.columns.dropped) dropped[name] = why;
+  json["dropped_terms"] = dropped;
+  return json;
+}
+
+}  // namespace hylas::search

@@ -1,0 +1,57 @@
+// One fit of an emergence law to runs (of a study or of a table): the fit, D50 of every design, whether the law misses
+// designs, and their text and JSON. `fit emergence`, `recommend` and `demo` share it.
+//
+// Errors: fitting::InputError for too few runs and for runs that say nothing; model::InputError for names that do not
+// exist and for terms that were asked for and cannot be fitted. Thread-safety: pure functions.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fitting/emergence.hpp"
+#include "search/study/emergence_data.hpp"
+
+namespace hylas::search {
+
+struct EmergenceFitOptions {
+  std::string law = "F3";          // or "F1"
+  std::vector<std::string> terms;  // empty: all of fitting::default_terms() that the designs can tell apart
+  std::vector<std::string> cure_terms;
+  bool cure = true;
+  double level = 0.9;
+  std::vector<std::string> profile;  // parameters to give intervals; empty: all
+  int threads = 0;
+};
+
+[[nodiscard]] fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});
+
+// Whether the law's columns tell the designs apart as well as one D50 a design would (likelihood ratio, F3 only). A
+// small p says that the law bends away from its own designs: their measured D50 is the better guide. None where the law
+// has as many columns as there are designs to tell apart.
+struct LackOfFit {
+  double statistic = 0;
+  int degrees = 0;
+  double p = 1;  // asymptotic
+};
+[[nodiscard]] std::optional<LackOfFit> lack_of_fit(const EmergenceData& data, const fitting::EmergenceFit& fit);
+// A sentence where p < 0.05, else "".
+[[nodiscard]] std::string lack_of_fit_text(const std::optional<LackOfFit>& lack);
+
+struct EmergenceAnalysis {
+  fitting::EmergenceFit fit;
+  std::vector<fitting::D50> d50;  // one a design of the data
+  std::optional<LackOfFit> lack;
+};
+[[nodiscard]] EmergenceAnalysis analyse_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});
+// D50 of designs, in their order: profile intervals under F3, the delta method under F1.
+[[nodiscard]] std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::EmergenceFit& fit,
+                                               const std::vector<fitting::DesignCovariates>& designs, int threads);
+
+[[nodiscard]] std::string emergence_text(const EmergenceData& data, const EmergenceAnalysis& analysis);
+// fitting's keys, and: study (of a study), metric, threshold, designs [d50_json()], left_out, other_recipes,
+// lack_of_fit, dropped_terms {name: why}.
+[[nodiscard]] nlohmann::ordered_json emergence_json(const EmergenceData& data, const EmergenceAnalysis& analysis);
+
+}  // namespace hylas::search
