@@ -222,7 +222,10 @@ Solution solve_loss(const LossProblem& problem, const LossSample& sample, const 
       theta = minimise(*problem.model.objective(smooth), problem.box, theta, problem.fixed, {.near = near}).theta;
     }
   }
-  return minimise(*problem.model.objective(sample), problem.box, theta, problem.fixed, {.near = near});
+  const auto objective = problem.model.objective(sample);
+  Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
+  if (!s.converged && !near) s = minimise(*objective, problem.box, s.theta, problem.fixed, {.near = true});
+  return s;
 }
 
 LossFit fit_loss(const LossLaw& law, const LossData& data, const LossOptions& options) {

@@ -10,6 +10,7 @@ namespace hylas::fitting {
 namespace {
 
 constexpr int kLineEvaluations = 12;
+constexpr int kIdleSteps = 6;       // without halving the first-order norm: noise in the objective, or a long way to go
 constexpr double kLineSlope = 0.1;  // a line search ends where the slope has fallen to this share
 
 // -|H|^-1 g over the free coordinates: a descent direction also where H has negative curvature.
@@ -134,8 +135,10 @@ std::vector<int> free_of(const Solution& s, bool without_edges) {
 
 void newton_steps(const Objective& objective, const Box& box, Solution& s, const SolverOptions& options,
                   int max_evaluations) {
-  int evaluations = 0;
-  while (s.first_order > options.tolerance && std::isfinite(s.first_order) && evaluations < max_evaluations) {
+  int evaluations = 0, idle = 0;
+  double least = s.first_order;
+  while (s.first_order > options.tolerance && std::isfinite(s.first_order) && evaluations < max_evaluations &&
+         idle < kIdleSteps) {
     std::vector<int> free = free_of(s, true);
     Vector step;
     do {
@@ -144,6 +147,8 @@ void newton_steps(const Objective& objective, const Box& box, Solution& s, const
     } while (drop_blocked(box, s.theta, step, free));
     if (free.empty() || !step.allFinite()) break;
     if (!line_search(objective, box, free, step, room(box, s.theta, step, free), s, evaluations)) break;
+    idle = s.first_order < 0.5 * least ? 0 : idle + 1;
+    least = std::min(least, s.first_order);
   }
   s.evaluations += evaluations;
 }

@@ -14,7 +14,7 @@
 namespace hylas::fitting {
 namespace {
 
-constexpr int kNearEvaluations = 60, kPolishEvaluations = 100;  // of Newton steps before and after a run of Ceres
+constexpr int kNearEvaluations = 60;  // of Newton steps before Ceres
 
 // The free coordinates of a point; the others stay where they are.
 struct Subspace {
@@ -179,7 +179,7 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
     if (s.fixed[j]) s.theta[j] = start[j];
   }
   assess(objective, box, s);
-  if (options.near) newton_steps(objective, box, s, options, kNearEvaluations);
+  if (options.near) newton_steps(objective, box, s, options, std::min(kNearEvaluations, options.max_evaluations));
   // An active set: each round frees the coordinates that do not press against a bound, until nothing wants to move.
   const int rounds = 8 + 3 * objective.size();
   for (int round = 0; round < rounds && s.first_order > options.tolerance && std::isfinite(s.first_order) &&
@@ -192,8 +192,7 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
     run_ceres(space, box, s.theta, left);
     s.evaluations += space.evaluations;
     assess(objective, box, s);
-    if (s.first_order > options.tolerance) newton_steps(objective, box, s, options, kPolishEvaluations);
-    if (s.theta == before) break;  // neither can do better
+    if (s.theta == before) break;  // Ceres can do no better
   }
   s.converged = s.first_order <= options.tolerance && no_negative_direction(s);
   return s;

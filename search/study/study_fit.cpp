@@ -17,8 +17,8 @@ std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const Stu
     const auto& last = run.curve.back();
     if (!(last.value > 0) || last.tokens <= 0) continue;
     sizes.insert(n);
-    data.n.push_back(n);
-    data.d.push_back(static_cast<double>(last.tokens));
+    data.columns["N"].push_back(n);
+    data.columns["D"].push_back(static_cast<double>(last.tokens));
     data.loss.push_back(last.value);
     data.run.push_back(run.trial_key);
   }
@@ -26,7 +26,7 @@ std::optional<fitting::LossFit> fit_study_loss(const db::Store& store, const Stu
   fitting::LossOptions options;
   options.threads = threads;
   try {
-    return fitting::fit_chinchilla(data, options);
+    return fitting::fit_loss("chinchilla", data, options);
   } catch (const fitting::InputError&) {  // e.g. all runs of one length: there is nothing to learn about D
     return std::nullopt;
   }

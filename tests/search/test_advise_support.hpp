@@ -78,14 +78,14 @@ inline Evidence three_sizes(bool with_loss) {
   fitting::Stream stream(8, 0);
   for (const double n : evidence.sizes) {
     for (double d = 1e5; d < 1e8; d *= 2) {
-      data.n.push_back(n);
-      data.d.push_back(d);
+      data.columns["N"].push_back(n);
+      data.columns["D"].push_back(d);
       data.loss.push_back((0.5 + 40 * std::pow(n, -0.4) + 60 * std::pow(d, -0.35)) * std::exp(0.002 * stream.normal()));
     }
   }
   fitting::LossOptions o;
   o.bootstrap = 100;
-  evidence.loss = fitting::fit_chinchilla(data, o);
+  evidence.loss = fitting::fit_loss("chinchilla", data, o);
   return evidence;
 }
 
