@@ -167,6 +167,7 @@ EmergenceData emergence_data(const StudyRuns& runs) {
     r.crossing = as_crossing(run.d50);
     data.runs.push_back(std::move(r));
   }
+  leave_out_silent(data);
   return data;
 }
 
