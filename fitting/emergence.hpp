@@ -59,6 +59,7 @@ struct EmergenceOptions {
   bool cure = true;                     // F3: false holds pi at 1
   double level = 0.9;
   bool intervals = true;             // profile likelihood with a t quantile; false: estimates only
+  bool sandwich = false;             // intervals from the sandwich covariance: quicker, too narrow with few runs
   std::vector<std::string> profile;  // parameters to profile; empty: all
   int threads = 1;
 };

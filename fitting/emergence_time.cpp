@@ -99,10 +99,16 @@ EmergenceFit fit_emergence_time(const std::vector<EmergenceRun>& runs, const Eme
   fit.law = "F3";
   fit.points = law.terms();
   const LawObjective<EmergenceTimeTerms> objective(law);
-  const MultiStart fits = fit_likelihood(
-      fit, objective, box_of(law.coordinates()), law.starts(), names_of(law.coordinates()),
-      reported_of(law.coordinates()), law.terms(), emerged - coefficients,
-      {options.level, options.intervals, options.profile, options.threads, {}, std::max(emerged, coefficients + 1)});
+  const MultiStart fits =
+      fit_likelihood(fit, objective, box_of(law.coordinates()), law.starts(), names_of(law.coordinates()),
+                     reported_of(law.coordinates()), law.terms(), emerged - coefficients,
+                     {options.level,
+                      options.intervals,
+                      options.profile,
+                      options.threads,
+                      {},
+                      std::max(emerged, coefficients + 1),
+                      options.sandwich});
   report_dropped(fit, result.columns);
   report_dropped(fit, result.cure_columns);
   flag_cure(result, runs);

@@ -7,6 +7,7 @@
 
 #include "fitting/distributions.hpp"
 #include "fitting/parallel.hpp"
+#include "fitting/sandwich.hpp"
 
 namespace hylas::fitting {
 namespace {
@@ -24,6 +25,27 @@ void flag_open_ends(Parameter& p, const Reported& r, const ProfileInterval& inte
   } else if (interval.high_open) {
     not_identified(p, "its profile is flat above: the data set no upper limit");
   }
+}
+
+// Standard errors by the delta method; where asked for, intervals of them with a t quantile.
+void use_sandwich(Fit& fit, const Objective& objective, const Box& box, const Solution& best,
+                  const std::vector<Reported>& reported, bool intervals) {
+  const Matrix covariance = sandwich(objective, best, each_its_own(fit.runs));
+  const double t = student_t_quantile(0.5 + 0.5 * fit.level, fit.degrees);
+  for (std::size_t j = 0; j < reported.size(); ++j) {
+    const Reported& r = reported[j];
+    const int c = r.coordinate;
+    if (best.edge[c] != Edge::none) continue;
+    Parameter& p = fit.parameters[j];
+    const double sd = std::sqrt(covariance(c, c)), low = best.theta[c] - t * sd, high = best.theta[c] + t * sd;
+    p.standard_error = r.exponential ? p.estimate * sd : sd;
+    if (!intervals || std::isnan(sd)) continue;
+    p.ci_low = low > box.lower[c] ? r.value(low) : r.natural_low;
+    p.ci_high = high < box.upper[c] ? r.value(high) : r.natural_high;
+    if (low <= box.lower[c]) not_identified(p, "its interval reaches its lower bound: the data set no lower limit");
+    if (high >= box.upper[c]) not_identified(p, "its interval reaches its upper bound: the data set no upper limit");
+  }
+  if (intervals) fit.interval_method = fmt::format("sandwich, t with {} degrees of freedom", fit.degrees);
 }
 
 void flag_bounds_and_rivals(Fit& fit, const MultiStart& fits, const std::vector<Reported>& reported) {
@@ -72,7 +94,7 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
   MultiStart fits;
   for (int attempt = 0; attempt < 3; ++attempt) {
     fits = minimise_from(objective, box, starts, options.solver, options.threads);
-    if (!options.intervals || !fits.best.converged) break;
+    if (!options.intervals || options.sandwich || !fits.best.converged) break;
     parallel_for(static_cast<int>(reported.size()), options.threads, [&](int j) {
       if (!wanted(options, reported[j].name)) return;
       intervals[j] = profile_interval(objective, box, fits.best, reported[j].coordinate, threshold, options.solver);
@@ -101,7 +123,8 @@ MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, 
     for (Parameter& p : fit.parameters) not_identified(p, "the fit did not converge");
     return fits;
   }
-  if (!options.intervals) return fits;
+  use_sandwich(fit, objective, box, fits.best, reported, options.intervals && options.sandwich);
+  if (!options.intervals || options.sandwich) return fits;
   for (std::size_t j = 0; j < reported.size(); ++j) {
     if (!wanted(options, reported[j].name)) continue;
     flag_open_ends(fit.parameters[j], reported[j], intervals[j], fits.best.edge[reported[j].coordinate]);

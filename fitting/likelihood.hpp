@@ -27,12 +27,13 @@ struct LikelihoodOptions {
   std::vector<std::string> profile;  // names to profile; empty: all
   int threads = 1;
   SolverOptions solver = {};
-  int informative = 0;  // runs that inform sigma; 0: all
+  int informative = 0;    // runs that inform sigma; 0: all
+  bool sandwich = false;  // intervals from the sandwich covariance instead of profiles
 };
 
 // Fills everything of `fit` but law, runs' meaning and law-specific warnings. `degrees` of freedom: informative runs
 // minus what is learned from them. A fit that did not converge has no intervals, and none of its parameters is
-// identified.
+// identified. Standard errors are the sandwich's, each run a unit.
 MultiStart fit_likelihood(Fit& fit, const Objective& objective, const Box& box, std::vector<Vector> starts,
                           const std::vector<std::string>& coordinates, const std::vector<Reported>& reported, int runs,
                           int degrees, const LikelihoodOptions& options);

@@ -164,6 +164,18 @@ void Table::add_row(std::vector<std::string> row, std::size_t line) {
   lines_.push_back(line);
 }
 
+Table Table::where(const std::vector<bool>& rows) const {
+  Table table;
+  table.source_ = source_;
+  table.names_ = names_;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (!rows[i]) continue;
+    table.rows_.push_back(rows_[i]);
+    table.lines_.push_back(lines_[i]);
+  }
+  return table;
+}
+
 bool Table::has(std::string_view column) const {
   return std::ranges::find(names_, column) != names_.end();
 }

@@ -26,6 +26,8 @@ class Table {
   [[nodiscard]] const std::vector<std::string>& row(std::size_t i) const { return rows_[i]; }
   [[nodiscard]] std::size_t line_of(std::size_t row) const { return lines_[row]; }
   [[nodiscard]] bool has(std::string_view column) const;
+  [[nodiscard]] const std::string& source() const { return source_; }
+  [[nodiscard]] Table where(const std::vector<bool>& rows) const;  // the rows that are true, with their lines
   [[nodiscard]] std::vector<std::string> texts(std::string_view column) const;
   // All finite numbers; `positive` also refuses zero and below.
   [[nodiscard]] std::vector<double> numbers(std::string_view column, bool positive = false) const;

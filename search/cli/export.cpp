@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "search/advise/recommend.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
@@ -28,15 +29,40 @@ struct Row {
   const db::Point* point;
 };
 
-std::string as_csv(const std::vector<Row>& rows) {
+using CovariateCells = std::map<std::string, std::vector<std::string>>;  // by design id
+
+// What `hylas fit emergence --input` takes the laws' covariates from.
+CovariateCells covariate_cells(const std::vector<db::Design>& designs, std::vector<std::string>& names) {
+  CovariateCells cells;
+  for (const auto& record : designs) {
+    const auto x = search::law_covariates(search::read_design(record));
+    auto& row = cells[record.design_id];
+    names = {"N", "window", "full_fraction", "nope", "sink"};
+    for (const double value : {x.parameters, x.window, x.full_fraction, x.nope, x.sink}) {
+      row.push_back(fmt::format("{}", value));
+    }
+    for (const auto& [name, value] : x.indicators) {
+      names.push_back(name);
+      row.push_back(fmt::format("{}", value));
+    }
+  }
+  return cells;
+}
+
+std::string as_csv(const std::vector<Row>& rows, const std::vector<db::Design>& designs) {
   search::Table table;
+  std::vector<std::string> names;
+  const auto cells = covariate_cells(designs, names);
   table.columns = {{"trial_key"}, {"design_id"}, {"layout"}, {"seed"},  {"state"},
                    {"step"},      {"tokens"},    {"metric"}, {"value"}, {"count"}};
+  for (const auto& name : names) table.columns.push_back({name});
   for (const auto& [trial, point] : rows) {
     table.rows.push_back({trial->trial_key, trial->design_id, trial->layout, std::to_string(trial->seed),
                           std::string(db::to_string(trial->state)), std::to_string(point->step),
                           std::to_string(point->tokens), point->metric, fmt::format("{}", point->value),
                           std::to_string(point->count)});
+    const auto& covariates = cells.at(trial->design_id);
+    table.rows.back().insert(table.rows.back().end(), covariates.begin(), covariates.end());
   }
   return search::csv_table(table);
 }
@@ -78,7 +104,7 @@ int run(const Options& options) {
   rows.reserve(points.size());
   for (const auto& point : points) rows.push_back({by_id.at(point.trial), &point});
   const bool json = options.common.json || options.format == "json";
-  const auto text = json ? as_json(study, rows) : as_csv(rows);
+  const auto text = json ? as_json(study, rows) : as_csv(rows, store.designs(study.id));
   options.output.empty() ? print(text) : write_file(options.output, text);
   return exit_ok;
 }

@@ -1,17 +1,22 @@
-// hylas fit emergence --db F: the law of when a capability emerges, from a study's runs.
+// hylas fit emergence: the law of when a capability emerges, from a study's runs or from a table.
 #include <fmt/format.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "fitting/table.hpp"
+#include "model/design/input_error.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/fit.hpp"
+#include "search/cli/fit_pairs.hpp"
 #include "search/cli/store_options.hpp"
 #include "search/study/best_recipe.hpp"
 #include "search/study/emergence_fit.hpp"
+#include "search/study/emergence_predict.hpp"
 #include "search/study/emergence_report.hpp"
+#include "search/study/emergence_table.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -19,24 +24,113 @@ namespace {
 struct Options {
   CommonOptions common;
   StoreOptions store;
+  std::string input;
+  std::vector<std::string> columns;
   search::EmergenceFitOptions fit;
   std::string metric;
   std::optional<double> threshold;
+  std::vector<std::string> predict;
   std::string svg;
-  bool no_store = false;
+  bool no_store = false, no_cure = false;
 };
 
+void check(const Options& options) {
+  const bool table = !options.input.empty();
+  if (table == !options.store.file.empty()) {
+    throw model::InputError(table ? "--db and --input are both given: the runs come from one of them"
+                                  : "runs come from a store (--db F) or from a table (--input F); give one of them");
+  }
+  if (!table && !options.columns.empty())
+    throw model::InputError("--columns names columns of a table: it needs --input");
+  if (table && !options.store.study.empty()) throw model::InputError("--study is a study of a store: it needs --db");
+}
+
+search::EmergenceData read_table(const Options& options) {
+  const auto table = fitting::Table::read(options.input);
+  auto roles = search::emergence_roles();
+  search::EmergenceTableOptions asked;
+  auto terms = options.fit.terms;
+  terms.insert(terms.end(), options.fit.cure_terms.begin(), options.fit.cure_terms.end());
+  asked.columns = parse_pairs("--columns", options.columns, roles);
+  asked.indicators = search::indicator_columns(table, terms);
+  asked.metric = options.metric;
+  asked.threshold = options.threshold;
+  asked.counts = options.fit.law == "F1";
+  return search::read_emergence_table(table, asked);
+}
+
+std::vector<std::map<std::string, double>> designs_to_predict(const Options& options,
+                                                              const search::EmergenceData& data) {
+  std::vector<std::map<std::string, double>> designs;
+  for (const auto& text : options.predict) {
+    std::map<std::string, double> design;
+    for (const auto& [name, value] : parse_pairs("--predict", split_pairs(text), search::predictable(data))) {
+      design[name] = parse_number("--predict " + name, value);
+    }
+    designs.push_back(std::move(design));
+  }
+  return designs;
+}
+
 int run(Options options) {
+  check(options);
   options.fit.threads = options.common.threads;
-  auto store = options.store.open(options.no_store ? db::Access::read : db::Access::write);
-  const auto runs = search::load_emergence_runs(store, options.store.study, options.metric, options.threshold);
-  const auto data = search::emergence_data(runs);
+  options.fit.cure = !options.no_cure;
+  std::optional<db::Store> store;
+  search::EmergenceData data;
+  std::int64_t study = 0;
+  if (options.input.empty()) {
+    store = options.store.open(options.no_store ? db::Access::read : db::Access::write);
+    const auto runs = search::load_emergence_runs(*store, options.store.study, options.metric, options.threshold);
+    study = runs.study.id;
+    data = search::emergence_data(runs);
+  } else {
+    data = read_table(options);
+  }
+  const auto designs = designs_to_predict(options, data);
   const auto analysis = search::analyse_emergence(data, options.fit);
-  const auto json = search::emergence_json(data, analysis);
+  auto json = search::emergence_json(data, analysis);
+  auto text = search::emergence_text(data, analysis);
+  if (!designs.empty()) {
+    const auto predictions = search::predict_designs(data, analysis.fit, designs, options.common.threads);
+    json["predictions"] = search::predictions_json(predictions);
+    text += "\n" + search::predictions_text(predictions, options.fit.level);
+  }
   if (!options.svg.empty()) write_file(options.svg, search::svg_plot(search::curves_plot(data)));
-  if (!options.no_store) store.add_fit(runs.study.id, "emergence", json.dump(), HYLAS_VERSION);
-  print(options.common.json ? json.dump(2) : search::emergence_text(data, analysis));
+  if (store && !options.no_store) store->add_fit(study, "emergence", json.dump(), HYLAS_VERSION);
+  print(options.common.json ? json.dump(2) : text);
   return exit_ok;
+}
+
+void add_source_options(CLI::App& command, Options& options) {
+  options.store.add_to(command);
+  command.get_option("--db")->required(false);
+  command.add_option("--input", options.input, "a table instead: .csv, .tsv or .jsonl, one row an evaluation of a run");
+  command
+      .add_option(
+          "--columns", options.columns,
+          "of the table: seed=a,tokens=b,value=c and design, count, N, window, full_fraction, nope, sink, metric")
+      ->delimiter(',');
+  command.add_option("--metric", options.metric, "default: the capability that was swept for, or the table's only one");
+  command.add_option("--threshold", options.threshold,
+                     "of --metric, defines D50; default: what was swept for, else 0.5");
+}
+
+void add_law_options(CLI::App& command, Options& options) {
+  command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"F1", "F3"}));
+  command
+      .add_option("--terms", options.fit.terms,
+                  "columns of ln D50, e.g. ln_window,nope (default: all that vary); columns of the table may be named")
+      ->delimiter(',');
+  command.add_option("--cure-terms", options.fit.cure_terms, "columns of the chance that a run ever emerges (F3)")
+      ->delimiter(',');
+  command.add_flag("--no-cure", options.no_cure, "every run emerges sooner or later (F3)");
+  command.add_option("--level", options.fit.level, "of the intervals")
+      ->capture_default_str()
+      ->check(CLI::Range(0.5, 0.999));
+  command.add_option("--profile", options.fit.profile, "parameters to give intervals (default: all)")->delimiter(',');
 }
 
 }  // namespace
@@ -44,20 +138,14 @@ int run(Options options) {
 void add_fit_emergence(Program& program, CLI::App& parent) {
   auto options = std::make_shared<Options>();
   auto* command = add_command(program, parent, "emergence", "when a capability emerges: window slope, NoPE shift, D50",
-                              "hylas fit emergence --db demo.db --law F3 --svg curves.svg", options->common,
-                              [options] { return run(*options); });
-  options->store.add_to(*command);
-  command->add_option("--law", options->fit.law, "F3 (times to emergence) or F1 (whole curves)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"F1", "F3"}));
-  command->add_option("--metric", options->metric, "default: the capability that was swept for");
-  command->add_option("--threshold", options->threshold,
-                      "of --metric, defines D50; default: what was swept for, else 0.5");
-  command->add_option("--terms", options->fit.terms, "columns of ln D50, e.g. ln_window,nope (default: all that vary)")
-      ->delimiter(',');
-  command->add_option("--level", options->fit.level, "of the intervals")
-      ->capture_default_str()
-      ->check(CLI::Range(0.5, 0.999));
+                              "hylas fit emergence --db demo.db --law F3 --svg curves.svg\n"
+                              "  hylas fit emergence --input runs.csv --columns design=name,value=accuracy "
+                              "--predict N=1e9,window=64,nope=0",
+                              options->common, [options] { return run(*options); });
+  add_source_options(*command, *options);
+  add_law_options(*command, *options);
+  command->add_option("--predict", options->predict, "N=...,window=...: D50 of a design that was not run; repeatable")
+      ->allow_extra_args(false);
   command->add_option("--svg", options->svg, "also write the curves as an SVG file");
   command->add_flag("--no-store", options->no_store, "do not keep the fit in the store");
 }

@@ -30,6 +30,11 @@ std::vector<const DataRun*> EmergenceData::runs_of(std::size_t design) const {
   return chosen;
 }
 
+void leave_out_silent(EmergenceData& data) {
+  data.left_out += static_cast<std::int64_t>(
+      std::erase_if(data.runs, [](const DataRun& run) { return !run.emerged() && run.crossing.d_before <= 0; }));
+}
+
 std::vector<fitting::EmergenceRun> emergence_runs(const EmergenceData& data) {
   std::vector<fitting::EmergenceRun> result;
   RunNumbers number;

@@ -43,11 +43,15 @@ struct EmergenceData {
   double threshold = 0.5;
   std::vector<DataDesign> designs;
   std::vector<DataRun> runs;
-  std::int64_t left_out = 0;       // trials that diverged, failed, or were not evaluated twice yet
+  std::int64_t left_out = 0;       // trials that diverged, failed, or were not evaluated often enough to say anything
   std::int64_t other_recipes = 0;  // runs of recipes that a design is not judged by
 
   [[nodiscard]] std::vector<const DataRun*> runs_of(std::size_t design) const;
 };
+
+// Counts as left out the runs that say nothing yet: not seen to cross, and not seen to be below the threshold either
+// after training began.
+void leave_out_silent(EmergenceData& data);
 
 // As the laws take them. The laws refuse two runs of one design with one seed; a seed that a study crossed with several
 // data seeds makes runs of their own, numbered apart.

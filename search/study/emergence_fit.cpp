@@ -52,6 +52,18 @@ void check_crossings(const EmergenceData& data) {
   }
 }
 
+void check_profile(const fitting::Fit& fit, const std::vector<std::string>& profile) {
+  std::vector<std::string> names;
+  for (const auto& p : fit.parameters) names.push_back(p.name);
+  for (const auto& name : profile) {
+    if (fit.has(name)) continue;
+    const auto guess = model::nearest(name, names);
+    throw model::InputError(fmt::format(
+        "--profile: the fit has no parameter '{}'; {}", name,
+        guess.empty() ? fmt::format("it has {}", fmt::join(names, ", ")) : "did you mean '" + guess + "'?"));
+  }
+}
+
 fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
   fitting::EmergenceOptions chosen;
   if (!options.terms.empty()) chosen.terms = options.terms;
@@ -66,12 +78,20 @@ fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
 }  // namespace
 
 fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFitOptions& options) {
+  if (data.runs.empty()) {
+    throw fitting::InputError(data.title +
+                              ": no run was evaluated below the threshold or twice above it; train longer");
+  }
   check_terms("--terms", data, options.terms);
   check_terms("--cure-terms", data, options.cure_terms);
   check_crossings(data);
-  if (options.law == "F3") return fitting::fit_emergence_time(emergence_runs(data), fitting_options(options));
-  if (options.law == "F1") return fitting::fit_emergence_curve(curve_runs(data), fitting_options(options));
-  throw model::InputError("--law '" + options.law + "' is none of F1, F3");
+  if (options.law != "F3" && options.law != "F1") {
+    throw model::InputError("--law '" + options.law + "' is none of F1, F3");
+  }
+  auto fit = options.law == "F3" ? fitting::fit_emergence_time(emergence_runs(data), fitting_options(options))
+                                 : fitting::fit_emergence_curve(curve_runs(data), fitting_options(options));
+  check_profile(fit.fit, options.profile);
+  return fit;
 }
 
 std::optional<LackOfFit> lack_of_fit(const EmergenceData& data, const fitting::EmergenceFit& fit) {

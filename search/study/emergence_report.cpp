@@ -56,8 +56,10 @@ nlohmann::ordered_json tokens_json(double tokens) {
 std::string factor_sentence(const fitting::Fit& fit, const char* name, double unit, const std::string& what) {
   const auto& p = fit.parameter(name);
   const auto factor = [&](double slope) { return std::exp(slope * unit); };
-  std::string text = fmt::format("{} multiplies D50 by {:.2f} ({:g}% interval {:.2f} to {:.2f})", what,
-                                 factor(p.estimate), 100 * fit.level, factor(p.ci_low), factor(p.ci_high));
+  std::string text = fmt::format("{} multiplies D50 by {:.2f}", what, factor(p.estimate));
+  if (!std::isnan(p.ci_low) && !std::isnan(p.ci_high)) {
+    text += fmt::format(" ({:g}% interval {:.2f} to {:.2f})", 100 * fit.level, factor(p.ci_low), factor(p.ci_high));
+  }
   if (!p.identified) text += "; not identified: " + p.why;
   return text + ".\n";
 }
@@ -75,11 +77,12 @@ std::string d50_text(const fitting::Crossing& crossing) {
   return short_number(crossing.d_after);
 }
 
-nlohmann::ordered_json d50_numbers(const fitting::D50& d50) {
-  return {{"estimate", number(d50.estimate)},
-          {"ci_low", number(d50.ci_low)},
-          {"ci_high", number(d50.ci_high)},
-          {"probability_ever", number(d50.pi)}};
+nlohmann::ordered_json d50_numbers(const fitting::D50& d50, bool one_run) {
+  nlohmann::ordered_json json{
+      {"estimate", number(d50.estimate)}, {"ci_low", number(d50.ci_low)}, {"ci_high", number(d50.ci_high)}};
+  if (one_run) json["run_low"] = number(d50.run_low), json["run_high"] = number(d50.run_high);
+  json["probability_ever"] = number(d50.pi);
+  return json;
 }
 
 std::string d50_table(const EmergenceData& data, const EmergenceAnalysis& analysis) {
@@ -149,7 +152,8 @@ std::string law_in_words(const EmergenceData& data, const fitting::EmergenceFit&
       fmt::format("{} of {} runs had not emerged when they ended: they count as \"later than that\", not as missing.\n",
                   censored, data.runs.size());
   if (data.left_out > 0) {
-    text += fmt::format("{} trials are left out: diverged, failed, or not evaluated twice yet.\n", data.left_out);
+    text +=
+        fmt::format("{} trials are left out: diverged, failed, or not evaluated often enough yet.\n", data.left_out);
   }
   if (data.other_recipes > 0) {
     text +=

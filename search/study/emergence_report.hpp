@@ -28,7 +28,7 @@ namespace hylas::search {
 [[nodiscard]] std::string d50_text(const fitting::Crossing& crossing);
 // An estimate or an end of an interval: as above, "inf", and "> 1e15" beyond any training run.
 [[nodiscard]] std::string tokens_text(double tokens);
-// {estimate, ci_low, ci_high, probability_ever}; null where not finite.
-[[nodiscard]] nlohmann::ordered_json d50_numbers(const fitting::D50& d50);
+// {estimate, ci_low, ci_high, probability_ever}, and run_low, run_high of one new run; null where not finite.
+[[nodiscard]] nlohmann::ordered_json d50_numbers(const fitting::D50& d50, bool one_run = false);
 
 }  // namespace hylas::search

@@ -18,22 +18,6 @@
 namespace hylas::search {
 namespace {
 
-// What is wrong with a record is wrong with the store, whoever wrote it: exit code 5.
-model::Design read_design(const db::Design& record) {
-  const auto refuse = [&](const std::string& what) {
-    throw db::StoreError(db::StoreErrorKind::corrupt, "design " + record.design_id + " of the store " + what +
-                                                          "; was it written by another program or version?");
-  };
-  try {
-    auto design = model::Design::make(record.layout, shape_from_json(record.shape_json));
-    if (design.id() != record.design_id) refuse("reads back as " + design.id());
-    return design;
-  } catch (const model::InputError& error) {
-    refuse(std::string("cannot be read: ") + error.what());
-    throw;
-  }
-}
-
 StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double threshold) {
   std::vector<CapabilityPoint> points;
   points.reserve(curve.size());
@@ -56,6 +40,21 @@ StudyRun make_run(const db::Trial& trial, std::vector<RunPoint> curve, double th
 }
 
 }  // namespace
+
+model::Design read_design(const db::Design& record) {
+  const auto refuse = [&](const std::string& what) {
+    throw db::StoreError(db::StoreErrorKind::corrupt, "design " + record.design_id + " of the store " + what +
+                                                          "; was it written by another program or version?");
+  };
+  try {
+    auto design = model::Design::make(record.layout, shape_from_json(record.shape_json));
+    if (design.id() != record.design_id) refuse("reads back as " + design.id());
+    return design;
+  } catch (const model::InputError& error) {
+    refuse(std::string("cannot be read: ") + error.what());
+    throw;
+  }
+}
 
 const model::Design& StudyRuns::design(const std::string& design_id) const {
   const auto found = std::find_if(designs.begin(), designs.end(), [&](const auto& d) { return d.id() == design_id; });
@@ -167,6 +166,7 @@ EmergenceData emergence_data(const StudyRuns& runs) {
     r.crossing = as_crossing(run.d50);
     data.runs.push_back(std::move(r));
   }
+  leave_out_silent(data);
   return data;
 }
 

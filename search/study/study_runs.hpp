@@ -51,6 +51,8 @@ struct StudyRuns {
   [[nodiscard]] std::string label(const model::Design& design) const;
 };
 
+// StoreError where it does not read back: whoever wrote it, the store is wrong.
+[[nodiscard]] model::Design read_design(const db::Design& record);
 // The study of this name, or the only one there is.
 [[nodiscard]] db::Study choose_study(const db::Store& store, const std::string& name);
 // Says which metrics the study has: for a name that is none of them.

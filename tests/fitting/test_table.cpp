@@ -39,6 +39,13 @@ TEST_CASE("CSV: quotes, doubled quotes, CRLF, BOM, blank lines, line breaks insi
   CHECK(t.line_of(1) == 4);
 }
 
+TEST_CASE("some rows of a table keep their lines, so that messages still point into the file") {
+  const Table t = csv("name,N\na,1\nb,-2\nc,3\n").where({false, true, true});
+  CHECK(t.texts("name") == std::vector<std::string>{"b", "c"});
+  CHECK(t.line_of(1) == 4);
+  CHECK(has(message([&] { (void)t.numbers("N", true); }), "t.csv, line 3, column 'N'"));
+}
+
 TEST_CASE("JSONL: numbers and strings, keys in any order, extra keys ignored") {
   const Table t = Table::parse_jsonl("{\"a\":1,\"b\":\"x\"}\n\n{\"b\":\"y\",\"a\":2.5e3,\"c\":0}\n", "t.jsonl");
   CHECK(t.numbers("a") == std::vector<double>{1, 2500});
