@@ -8,6 +8,7 @@
 
 #include "model/cohort.hpp"
 #include "model/design/cost.hpp"
+#include "search/cli/bench_fit.hpp"
 #include "search/cli/bench_kernels.hpp"
 #include "search/cli/bench_sizes.hpp"
 #include "search/cli/command.hpp"
@@ -129,6 +130,7 @@ void add_bench(Program& program) {
       ->capture_default_str()
       ->check(CLI::Range(0.1, 3600.0));
   add_bench_kernels(program, *bench);
+  add_bench_fit(program, *bench);
 }
 
 }  // namespace hylas::cli
