@@ -66,6 +66,10 @@ void EmergenceCurveTerms::find_halfways() {
   }
 }
 
+int EmergenceCurveTerms::risen() const {
+  return static_cast<int>(std::count(passed_.begin(), passed_.end(), true));
+}
+
 double EmergenceCurveTerms::term(int i, const double* x) const {
   return RunIntegral(points_[i], rule_, x).negative_log();
 }

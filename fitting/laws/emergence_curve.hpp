@@ -45,6 +45,7 @@ class EmergenceCurveTerms {
   // likeliest k and phi of a coarse grid; from the first of them also the likeliest of another k.
   [[nodiscard]] std::vector<Vector> starts(const std::vector<Vector>& means = {}) const;
   [[nodiscard]] double halfway() const { return 0.5 * (lowest_ + highest_); }  // accuracy between floor and plateau
+  [[nodiscard]] int risen() const;  // runs that pass halfway: they tell how much seeds differ
   [[nodiscard]] double term(int i, const double* x) const;
   [[nodiscard]] Dual2<6> term(int i, const Dual2<6>* x) const;
 

@@ -225,6 +225,31 @@ TEST_CASE("F1 converges on steep curves with runs that never rise, and agrees wi
   }
 }
 
+TEST_CASE("profile intervals of D50 under F1 hold the truth, agree with the delta method, and end where data end") {
+  const auto curves = steep_runs(4);
+  EmergenceOptions options;
+  options.terms = {"ln_window", "nope"};
+  options.intervals = false;
+  const EmergenceFit f1 = fit_emergence_curve(curves, options);
+  const std::vector<DesignCovariates> designs{curves[0].x, curves[9].x, {1e5, 20, 0.5, 0.5, 0, {}}};
+  const auto profiles = profile_d50(f1, curves, designs, 2);
+  for (std::size_t i = 0; i < designs.size(); ++i) {
+    const D50 delta = predict_d50(f1, designs[i]);
+    INFO("design " << i << ": " << profiles[i].ci_low << " " << delta.estimate << " " << profiles[i].ci_high);
+    CHECK(profiles[i].estimate == delta.estimate);
+    CHECK(profiles[i].ci_low < delta.estimate);
+    CHECK(profiles[i].ci_high > delta.estimate);
+    // 18 runs rose: the two differ by skewness alone, a fraction of their width.
+    const double width = std::log(delta.ci_high / delta.ci_low);
+    CHECK(std::log(profiles[i].ci_low / delta.ci_low) == Approx(0).margin(0.3 * width));
+    CHECK(std::log(profiles[i].ci_high / delta.ci_high) == Approx(0).margin(0.3 * width));
+  }
+  CHECK(profiles[1].ci_high / profiles[1].ci_low > profiles[0].ci_high / profiles[0].ci_low);  // 9: never seen to rise
+  const auto alone = profile_d50(f1, curves, designs, 1);
+  for (std::size_t i = 0; i < designs.size(); ++i) CHECK(alone[i].ci_high == profiles[i].ci_high);  // any threads
+  CHECK_THROWS_AS(profile_d50(f1, std::vector<EmergenceRun>{}, designs), InputError);
+}
+
 TEST_CASE("F1: a fit that did not converge claims no intervals") {
   // One evaluation allowed: whatever the data, the solver cannot arrive.
   const auto runs = simulate(2, 2e6, 1.3, 4);
