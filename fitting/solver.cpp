@@ -194,6 +194,10 @@ Solution minimise(const Objective& objective, const Box& box, const Vector& star
     assess(objective, box, s);
     if (s.theta == before) break;  // Ceres can do no better
   }
+  // Ceres stops where a step's gain is lost in the rounding of the objective; the slope still shows the way there.
+  if (s.first_order > options.tolerance && s.evaluations < options.max_evaluations) {
+    newton_steps(objective, box, s, options, kNearEvaluations);
+  }
   s.converged = s.first_order <= options.tolerance && no_negative_direction(s);
   return s;
 }
