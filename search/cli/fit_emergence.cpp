@@ -13,6 +13,7 @@
 #include "search/cli/fit_pairs.hpp"
 #include "search/cli/store_options.hpp"
 #include "search/study/best_recipe.hpp"
+#include "search/study/emergence_compare.hpp"
 #include "search/study/emergence_fit.hpp"
 #include "search/study/emergence_predict.hpp"
 #include "search/study/emergence_report.hpp"
@@ -29,8 +30,9 @@ struct Options {
   search::EmergenceFitOptions fit;
   std::string metric;
   std::optional<double> threshold;
-  std::vector<std::string> predict;
-  std::string svg;
+  std::vector<std::string> predict, against;
+  std::string holdout, svg;
+  fitting::CompareOptions compare{200, 1, 0};
   bool no_store = false, no_cure = false;
 };
 
@@ -45,12 +47,21 @@ void check(const Options& options) {
   if (table && !options.store.study.empty()) throw model::InputError("--study is a study of a store: it needs --db");
 }
 
+std::vector<std::vector<std::string>> sets_to_compare(const Options& options) {
+  std::vector<std::vector<std::string>> sets;
+  for (const auto& text : options.against) {
+    sets.push_back(text == "none" ? std::vector<std::string>() : split_pairs(text));
+  }
+  return sets;
+}
+
 search::EmergenceData read_table(const Options& options) {
   const auto table = fitting::Table::read(options.input);
   auto roles = search::emergence_roles();
   search::EmergenceTableOptions asked;
   auto terms = options.fit.terms;
   terms.insert(terms.end(), options.fit.cure_terms.begin(), options.fit.cure_terms.end());
+  for (const auto& set : sets_to_compare(options)) terms.insert(terms.end(), set.begin(), set.end());
   asked.columns = parse_pairs("--columns", options.columns, roles);
   asked.indicators = search::indicator_columns(table, terms);
   asked.metric = options.metric;
@@ -72,6 +83,38 @@ std::vector<std::map<std::string, double>> designs_to_predict(const Options& opt
   return designs;
 }
 
+struct Report {
+  nlohmann::ordered_json json;
+  std::string text;
+};
+
+Report report_on(const Options& options, const search::EmergenceData& data) {
+  const auto designs = designs_to_predict(options, data);
+  std::optional<fitting::HoldOutRule> rule;
+  if (!options.holdout.empty()) rule = search::hold_out_rule(data, options.holdout);
+  const auto analysis = search::analyse_emergence(data, options.fit);
+  Report report{search::emergence_json(data, analysis), search::emergence_text(data, analysis)};
+  if (!designs.empty()) {
+    const auto predictions = search::predict_designs(data, analysis.fit, designs, options.common.threads);
+    report.json["predictions"] = search::predictions_json(predictions);
+    report.text += "\n" + search::predictions_text(predictions, options.fit.level);
+  }
+  if (rule) {
+    const auto held_out = search::hold_out(data, options.fit, *rule);
+    report.json["holdout"] = nlohmann::ordered_json::parse(fitting::to_json(held_out));
+    report.json["holdout"]["rule"] = options.holdout;
+    report.text += "\nhold-out " + options.holdout + "\n" + fitting::to_text(held_out);
+  }
+  if (!options.against.empty()) {
+    auto compare = options.compare;
+    compare.threads = options.common.threads;
+    const auto comparison = search::compare_terms(data, options.fit, analysis.fit, sets_to_compare(options), compare);
+    report.json["comparison"] = search::comparison_json(comparison);
+    report.text += "\n" + search::comparison_text(comparison);
+  }
+  return report;
+}
+
 int run(Options options) {
   check(options);
   options.fit.threads = options.common.threads;
@@ -87,18 +130,10 @@ int run(Options options) {
   } else {
     data = read_table(options);
   }
-  const auto designs = designs_to_predict(options, data);
-  const auto analysis = search::analyse_emergence(data, options.fit);
-  auto json = search::emergence_json(data, analysis);
-  auto text = search::emergence_text(data, analysis);
-  if (!designs.empty()) {
-    const auto predictions = search::predict_designs(data, analysis.fit, designs, options.common.threads);
-    json["predictions"] = search::predictions_json(predictions);
-    text += "\n" + search::predictions_text(predictions, options.fit.level);
-  }
+  const auto report = report_on(options, data);
   if (!options.svg.empty()) write_file(options.svg, search::svg_plot(search::curves_plot(data)));
-  if (store && !options.no_store) store->add_fit(study, "emergence", json.dump(), HYLAS_VERSION);
-  print(options.common.json ? json.dump(2) : text);
+  if (store && !options.no_store) store->add_fit(study, "emergence", report.json.dump(), HYLAS_VERSION);
+  print(options.common.json ? report.json.dump(2) : report.text);
   return exit_ok;
 }
 
@@ -133,6 +168,21 @@ void add_law_options(CLI::App& command, Options& options) {
   command.add_option("--profile", options.fit.profile, "parameters to give intervals (default: all)")->delimiter(',');
 }
 
+void add_check_options(CLI::App& command, Options& options) {
+  command.add_option("--predict", options.predict, "N=...,window=...: D50 of a design that was not run; repeatable")
+      ->allow_extra_args(false);
+  command.add_option(
+      "--holdout", options.holdout,
+      "largest:N, design, design=NAME, window or window=W: runs to predict instead of fit, beside the fit");
+  command
+      .add_option("--against", options.against,
+                  "other terms, e.g. ln_N,nope or none: likelihood ratio, AIC and BIC; repeatable (F3)")
+      ->allow_extra_args(false);
+  command.add_option("--simulations", options.compare.simulations, "of the likelihood ratio's parametric bootstrap")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000000));
+}
+
 }  // namespace
 
 void add_fit_emergence(Program& program, CLI::App& parent) {
@@ -144,8 +194,7 @@ void add_fit_emergence(Program& program, CLI::App& parent) {
                               options->common, [options] { return run(*options); });
   add_source_options(*command, *options);
   add_law_options(*command, *options);
-  command->add_option("--predict", options->predict, "N=...,window=...: D50 of a design that was not run; repeatable")
-      ->allow_extra_args(false);
+  add_check_options(*command, *options);
   command->add_option("--svg", options->svg, "also write the curves as an SVG file");
   command->add_flag("--no-store", options->no_store, "do not keep the fit in the store");
 }

@@ -130,6 +130,55 @@ TEST_CASE("D50 is predicted at designs that were not run", "[program][fit]") {
   CHECK(text.out.find("D50 at N=3.1e+07 window=256 nope=0: ") != std::string::npos);
 }
 
+TEST_CASE("hold-outs predict runs that were not fitted", "[program][fit]") {
+  const TempDir dir;
+  dir.write("runs.csv", emergence_csv({}));
+  const std::string input = "--input runs.csv --terms ln_N,ln_window,nope ";
+  const auto whole = fit_of(dir, input);
+  for (const auto& [rule, runs] : std::map<std::string, std::size_t>{
+           {"largest:N", 12}, {"window=512", 12}, {"design=w128-rope-N31e6", 3}, {"design", 24}, {"window", 24}}) {
+    INFO(rule);
+    const auto fit = fit_of(dir, input + "--holdout " + rule);
+    CHECK(fit["holdout"]["rule"] == rule);
+    CHECK(fit["holdout"]["runs"].size() == runs);
+    CHECK(fit["parameters"] == whole["parameters"]);  // the fit itself is of all runs
+    // A design's D50 follows from the others within the spread of seeds, .10 in ln D, and the errors of the slopes.
+    if (rule == "design") CHECK(fit["holdout"]["median_error"].get<double>() < 0.08);
+    for (const auto& run : fit["holdout"]["runs"]) CHECK(run["low"] < run["high"]);
+  }
+  CHECK(run_program(dir, "fit emergence " + input + "--holdout design").out.find("hold-out of 24 runs") !=
+        std::string::npos);
+}
+
+TEST_CASE("terms are compared by likelihood ratio with smaller and larger sets", "[program][fit]") {
+  const TempDir dir;
+  dir.write("runs.csv", emergence_csv({}));
+  const std::string input = "--input runs.csv --terms ln_N,ln_window,nope --simulations 99 ";
+  const auto fit = fit_of(dir, input + "--against ln_N,nope --against ln_N,ln_window,nope,depth --against depth");
+  const auto& ratios = fit["comparison"]["likelihood_ratios"];
+  REQUIRE(ratios.size() == 3);
+  // The window's effect is 8 standard errors (.30 / .03); depth has none.
+  CHECK(ratios[0]["larger"] == false);
+  CHECK(ratios[0]["added"] == json{"ln_window"});
+  CHECK(ratios[0]["p"].get<double>() < 1e-6);
+  CHECK(ratios[0]["p_bootstrap"].get<double>() == Approx(0.01));  // 1 of 1 + 99
+  CHECK(ratios[1]["larger"] == true);
+  CHECK(ratios[1]["added"] == json{"depth"});
+  CHECK(ratios[1]["p"].get<double>() > 0.05);
+  CHECK(ratios[2]["nested"] == false);
+  const auto& models = fit["comparison"]["models"];
+  REQUIRE(models.size() == 4);
+  for (std::size_t i = 1; i < 4; ++i) CHECK(models[i - 1]["aic"] <= models[i]["aic"]);
+  CHECK(models[3]["terms"] == "depth");
+  // The ratio is of the log-likelihoods that are printed.
+  CHECK(ratios[1]["statistic"].get<double>() ==
+        Approx(2 * (models[0]["log_likelihood"].get<double>() - models[1]["log_likelihood"].get<double>()) *
+               (models[0]["terms"] == "ln_N, ln_window, nope" ? -1 : 1))
+            .margin(1e-9));
+  const auto text = run_program(dir, "fit emergence " + input + "--against none").out;
+  CHECK(text.find("the runs need ln_N, ln_window, nope") != std::string::npos);
+}
+
 TEST_CASE("what hylas exports, fit emergence reads: the same law as from the store", "[program][fit]") {
   const TempDir dir;
   dir.write("tiny.toml", R"(
