@@ -31,6 +31,7 @@ struct EmergenceRun {
   double d_before = 0;         // tokens of the last evaluation before the crossing; 0: crossed before the first one
   double d_after = kInfinity;  // tokens of the evaluation that crossed; infinite: never crossed
   double d_max = 0;            // tokens of the run's last evaluation
+  std::vector<double> evaluations = {};  // tokens, ascending, of all it had or would have had; for simulations alone
   [[nodiscard]] bool emerged() const { return d_after < kInfinity; }
 };
 
@@ -97,6 +98,8 @@ struct D50 {
 [[nodiscard]] double sigma_at(const EmergenceFit& fit, std::span<const double> theta);
 // Profile likelihood intervals of D50 at designs (slower, right under heavy censoring): ci_low and ci_high replaced.
 [[nodiscard]] std::vector<D50> profile_d50(const EmergenceFit& fit, const std::vector<EmergenceRun>& runs,
+                                           const std::vector<DesignCovariates>& designs, int threads = 1);
+[[nodiscard]] std::vector<D50> profile_d50(const EmergenceFit& fit, const std::vector<CurveRun>& runs,
                                            const std::vector<DesignCovariates>& designs, int threads = 1);
 
 // Draws of the coordinates from N(theta, covariance), clamped to the bounds; draw i depends on seed and i alone.

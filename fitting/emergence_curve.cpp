@@ -1,27 +1,28 @@
-// F1, the public fit: columns, the likelihood fit, and what a plateau may not be claimed from.
+// F1, the public fit: columns, the likelihood fit, what a plateau may not be claimed from, profile intervals of D50.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "fitting/curve_fit.hpp"
 #include "fitting/emergence.hpp"
 #include "fitting/emergence_checks.hpp"
-#include "fitting/laws/emergence_curve.hpp"
-#include "fitting/likelihood.hpp"
+#include "fitting/parallel.hpp"
 
 namespace hylas::fitting {
 namespace {
 
-constexpr int kMaxEvaluations = 300;  // of one solve: Newton needs 10 to 40
-constexpr double kLongEnough = 3;     // a plateau needs a run of about 3 D50 (MATHS 3)
+bool is_level(const std::string& name, const std::string& level) {
+  return name == level || name.starts_with(level + ":");
+}
 
 std::vector<Reported> reported_of(const std::vector<Coordinate>& coordinates) {
   std::vector<Reported> reported;
   for (int j = 0; j < static_cast<int>(coordinates.size()); ++j) {
     const std::string& name = coordinates[j].name;
-    if (name == "ln_k" || name == "ln_sigma" || name == "ln_phi") {
+    if (coordinates[j].scalar >= 3) {  // ln_k, ln_sigma, ln_phi
       reported.push_back({name.substr(3), j, true, 0, kInfinity});
-    } else if (name == "c0" || name == "A") {
+    } else if (coordinates[j].scalar >= 1) {  // c0 and A
       reported.push_back({name, j, false, 0, 1});
     } else {
       reported.push_back({name, j, false, -kInfinity, kInfinity});
@@ -30,33 +31,16 @@ std::vector<Reported> reported_of(const std::vector<Coordinate>& coordinates) {
   return reported;
 }
 
-EmergenceCurveTerms terms_of(const std::vector<CurveRun>& runs, const Columns& columns,
-                             const std::vector<DesignCovariates>& designs) {
-  EmergenceCurveData data;
-  for (const CurveRun& run : runs) {
-    std::vector<double> logs, successes;
-    for (std::size_t j = 0; j < run.tokens.size(); ++j) {
-      logs.push_back(std::log(run.tokens[j]));
-      successes.push_back(run.accuracy[j] * run.count[j]);
-    }
-    data.log_tokens.push_back(std::move(logs));
-    data.successes.push_back(std::move(successes));
-    data.counts.push_back(run.count);
-  }
-  data.mu = rows_of(columns, designs);
-  data.mu_names = columns.names;
-  return EmergenceCurveTerms(std::move(data));
-}
-
 // Where F3 puts ln D50 on the same runs, without a cure: the start of mu and sigma. None where F3 cannot be fitted.
-std::vector<Vector> means_of(const std::vector<CurveRun>& curves, double threshold, const EmergenceOptions& options) {
+std::vector<Vector> means_of(const std::vector<CurveRun>& curves, double threshold,
+                             const std::vector<std::string>& terms) {
   std::vector<EmergenceRun> runs;
   for (const CurveRun& run : curves) {
     const Crossing at = crossing_of(run.tokens, run.accuracy, threshold);
     runs.push_back({run.design, run.seed, run.x, at.d_before, at.d_after, at.d_max});
   }
   EmergenceOptions plain;
-  plain.terms = options.terms;
+  plain.terms = terms;
   plain.cure = false;
   plain.intervals = false;
   try {
@@ -71,30 +55,62 @@ std::vector<Vector> means_of(const std::vector<CurveRun>& curves, double thresho
 
 }  // namespace
 
-EmergenceFit fit_emergence_curve(const std::vector<CurveRun>& runs, const EmergenceOptions& options) {
-  check_curves(runs, options);
+EmergenceCurveTerms emergence_curve_terms(const std::vector<CurveRun>& runs, const Columns& columns,
+                                          const DesignCovariates* origin, const Sharing& plateaus,
+                                          const Sharing& floors) {
+  EmergenceCurveData data;
   std::vector<DesignCovariates> designs;
-  EmergenceFit result;
+  for (const CurveRun& run : runs) {
+    std::vector<double> logs, successes;
+    for (std::size_t j = 0; j < run.tokens.size(); ++j) {
+      logs.push_back(std::log(run.tokens[j]));
+      successes.push_back(run.accuracy[j] * run.count[j]);
+    }
+    data.log_tokens.push_back(std::move(logs));
+    data.successes.push_back(std::move(successes));
+    data.counts.push_back(run.count);
+    designs.push_back(run.x);
+  }
+  data.mu = rows_of(columns, designs);
+  if (origin != nullptr) {
+    const std::vector<double> zero = row_of(columns, *origin);
+    for (auto& row : data.mu) {
+      for (std::size_t j = 0; j < row.size(); ++j) row[j] -= zero[j];
+    }
+  }
+  data.mu_names = columns.names;
+  data.plateaus = plateaus;
+  data.floors = floors;
+  return EmergenceCurveTerms(std::move(data));
+}
+
+MultiStart fit_curves(EmergenceFit& result, const EmergenceCurveTerms& law, const std::vector<CurveRun>& runs,
+                      const EmergenceOptions& options, std::vector<Vector> starts) {
   Fit& fit = result.fit;
   fit.law = "F1";
   for (const CurveRun& run : runs) {
-    designs.push_back(run.x);
     fit.points += static_cast<int>(run.tokens.size());
     result.d_max = std::max(result.d_max, run.tokens.back());
   }
-  result.columns = choose_columns(designs, options.terms);
-  const EmergenceCurveTerms law = terms_of(runs, result.columns, designs);
-  const std::vector<std::string> names = names_of(law.coordinates());
   // Only mu and sigma are learned from runs; the shape of the curve is learned from their points.
-  std::vector<std::string> between(names.begin(), names.end() - 5);
-  between.push_back("sigma");
+  std::vector<std::string> between{"intercept"};
+  between.insert(between.end(), result.columns.names.begin(), result.columns.names.end());
+  between.emplace_back("sigma");
   check_enough(runs.size(), between);
 
   const LawObjective<EmergenceCurveTerms> objective(law);
-  (void)fit_likelihood(
-      fit, objective, box_of(law.coordinates()), law.starts(means_of(runs, law.halfway(), options)), names,
-      reported_of(law.coordinates()), law.terms(), law.terms() - static_cast<int>(between.size()),
-      {options.level, options.intervals, options.profile, options.threads, {.max_evaluations = kMaxEvaluations}});
+  for (Vector& start : law.starts(means_of(runs, law.halfway(), options.terms))) starts.push_back(std::move(start));
+  const auto coefficients = static_cast<int>(between.size()) - 1;  // degrees of freedom as for F3: of runs that rose
+  MultiStart fits =
+      fit_likelihood(fit, objective, box_of(law.coordinates()), std::move(starts), names_of(law.coordinates()),
+                     reported_of(law.coordinates()), law.terms(), law.risen() - coefficients,
+                     {options.level,
+                      options.intervals,
+                      options.profile,
+                      options.threads,
+                      {.max_evaluations = kCurveEvaluations},
+                      std::max(law.risen(), coefficients + 1),
+                      options.sandwich});
   report_dropped(fit, result.columns);
   for (const CurveRun& run : runs) {
     const double ratio = std::exp(std::log(run.tokens.back()) - log_d50_at(result, run.x, fit.theta));
@@ -102,11 +118,45 @@ EmergenceFit fit_emergence_curve(const std::vector<CurveRun>& runs, const Emerge
   }
   if (result.longest_ratio < kLongEnough) {
     for (Parameter& p : fit.parameters) {
-      if (p.name != "A") continue;
+      if (!is_level(p.name, "A")) continue;
       not_identified(p,
                      fmt::format("the longest run is {:.2g} D50, under 3: no plateau was seen", result.longest_ratio));
     }
   }
+  return fits;
+}
+
+EmergenceFit fit_emergence_curve(const std::vector<CurveRun>& runs, const EmergenceOptions& options) {
+  check_curves(runs, options);
+  std::vector<DesignCovariates> designs;
+  for (const CurveRun& run : runs) designs.push_back(run.x);
+  EmergenceFit result;
+  result.columns = choose_columns(designs, options.terms);
+  (void)fit_curves(result, emergence_curve_terms(runs, result.columns), runs, options);
+  return result;
+}
+
+std::vector<D50> profile_d50(const EmergenceFit& fit, const std::vector<CurveRun>& runs,
+                             const std::vector<DesignCovariates>& designs, int threads) {
+  if (fit.fit.law != "F1") throw InputError("profile intervals of D50 from curves need an F1 fit");
+  const double threshold = profile_threshold(fit.fit.level, fit.fit.informative, fit.fit.degrees);
+  std::vector<D50> result(designs.size());
+  parallel_for(static_cast<int>(designs.size()), threads, [&](int i) {
+    D50& d50 = result[i];
+    d50 = predict_d50(fit, designs[i]);
+    const EmergenceCurveTerms law = emergence_curve_terms(runs, fit.columns, &designs[i]);
+    const LawObjective<EmergenceCurveTerms> objective(law);
+    const Box box = box_of(law.coordinates());
+    const SolverOptions solver{.max_evaluations = kCurveEvaluations};
+    Vector theta = Eigen::Map<const Vector>(fit.fit.theta.data(), objective.size());
+    theta[0] = std::log(d50.estimate);
+    const Solution best = minimise(objective, box, theta, {}, solver);
+    const ProfileInterval interval = profile_interval(objective, box, best, 0, threshold, solver);
+    d50.ci_low = interval.low_open ? 0 : std::exp(interval.low);
+    d50.ci_high = interval.high_open ? kInfinity : std::exp(interval.high);
+    if (interval.high_open)
+      d50.warnings.push_back("the data set no upper limit to D50: this design was not seen to emerge");
+  });
   return result;
 }
 

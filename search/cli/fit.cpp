@@ -8,6 +8,7 @@ void add_fit(Program& program) {
   fit->require_subcommand(1);
   add_fit_emergence(program, *fit);
   add_fit_loss(program, *fit);
+  add_fit_list(program, *fit);
 }
 
 }  // namespace hylas::cli
