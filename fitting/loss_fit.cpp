@@ -282,7 +282,11 @@ LossFit fit_loss(const LossLaw& law, const LossData& data, const LossOptions& op
   }
   if (!fit.converged) {
     for (Parameter& p : fit.parameters) not_identified(p, "the fit did not converge");
+  } else if (options.intervals == LossIntervals::sandwich) {
+    add_sandwich(result, problem, fits, options);
+    flag_flat_profiles(result, problem, fits, options);
   } else if (options.bootstrap > 0 && options.intervals != LossIntervals::none) {
+    add_sandwich(result, problem, fits, options);
     flag_flat_profiles(result, problem, fits, options);
     add_loss_bootstrap(result, problem, fits, options);
   }
