@@ -15,8 +15,8 @@
 namespace hylas::search {
 
 struct DataDesign {
-  std::string name;   // unique: the id of a study's design, the design column of a table; messages of the laws use it
-  std::string label;  // in tables and plots
+  std::string name;   // the id of a study's design, the design column of a table
+  std::string label;  // in tables, plots and messages of the laws; unique (make_labels_unique)
   fitting::DesignCovariates x;
   std::optional<model::Design> model;  // of a study
 };
@@ -49,6 +49,8 @@ struct EmergenceData {
   [[nodiscard]] std::vector<const DataRun*> runs_of(std::size_t design) const;
 };
 
+// Designs that share a label are told apart by their names.
+void make_labels_unique(EmergenceData& data);
 // Counts as left out the runs that say nothing yet: not seen to cross, and not seen to be below the threshold either
 // after training began.
 void leave_out_silent(EmergenceData& data);

@@ -19,27 +19,6 @@ std::vector<fitting::DesignCovariates> covariates_of_runs(const EmergenceData& d
   return list;
 }
 
-// Terms that a person asked for by name are fitted or refused, never dropped.
-void check_terms(const char* flag, const EmergenceData& data, const std::vector<std::string>& terms) {
-  auto known = fitting::known_terms();
-  for (const auto& design : data.designs) {
-    for (const auto& [name, value] : design.x.indicators) known.push_back(name);
-  }
-  for (const auto& name : terms) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    const auto guess = model::nearest(name, known);
-    std::sort(known.begin(), known.end());
-    known.erase(std::unique(known.begin(), known.end()), known.end());
-    throw model::InputError(fmt::format(
-        "{}: unknown term '{}'; {}", flag, name,
-        guess.empty() ? fmt::format("the terms are {}", fmt::join(known, ", ")) : "did you mean '" + guess + "'?"));
-  }
-  const auto dropped = fitting::choose_columns(covariates_of_runs(data), terms).dropped;
-  if (dropped.empty()) return;
-  throw model::InputError(fmt::format("{}: '{}' cannot be fitted: {}; leave it out, or add runs that differ in it",
-                                      flag, dropped.front().first, dropped.front().second));
-}
-
 // A crossing before the first evaluation, run by run, leaves D50 without a lower end.
 void check_crossings(const EmergenceData& data) {
   const bool all_early = std::all_of(data.runs.begin(), data.runs.end(),
@@ -64,6 +43,28 @@ void check_profile(const fitting::Fit& fit, const std::vector<std::string>& prof
   }
 }
 
+}  // namespace
+
+void check_terms(const char* flag, const EmergenceData& data, const std::vector<std::string>& terms) {
+  auto known = fitting::known_terms();
+  for (const auto& design : data.designs) {
+    for (const auto& [name, value] : design.x.indicators) known.push_back(name);
+  }
+  for (const auto& name : terms) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto guess = model::nearest(name, known);
+    std::sort(known.begin(), known.end());
+    known.erase(std::unique(known.begin(), known.end()), known.end());
+    throw model::InputError(fmt::format(
+        "{}: unknown term '{}'; {}", flag, name,
+        guess.empty() ? fmt::format("the terms are {}", fmt::join(known, ", ")) : "did you mean '" + guess + "'?"));
+  }
+  const auto dropped = fitting::choose_columns(covariates_of_runs(data), terms).dropped;
+  if (dropped.empty()) return;
+  throw model::InputError(fmt::format("{}: '{}' cannot be fitted: {}; leave it out, or add runs that differ in it",
+                                      flag, dropped.front().first, dropped.front().second));
+}
+
 fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
   fitting::EmergenceOptions chosen;
   if (!options.terms.empty()) chosen.terms = options.terms;
@@ -74,8 +75,6 @@ fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
   chosen.threads = options.threads;
   return chosen;
 }
-
-}  // namespace
 
 fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFitOptions& options) {
   if (data.runs.empty()) {
@@ -126,10 +125,8 @@ std::string lack_of_fit_text(const std::optional<LackOfFit>& lack) {
 
 std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::EmergenceFit& fit,
                                  const std::vector<fitting::DesignCovariates>& designs, int threads) {
-  if (fit.fit.law == "F3") return fitting::profile_d50(fit, emergence_runs(data), designs, threads);
-  std::vector<fitting::D50> list;
-  for (const auto& x : designs) list.push_back(fitting::predict_d50(fit, x));
-  return list;
+  return fit.fit.law == "F1" ? fitting::profile_d50(fit, curve_runs(data), designs, threads)
+                             : fitting::profile_d50(fit, emergence_runs(data), designs, threads);
 }
 
 EmergenceAnalysis analyse_emergence(const EmergenceData& data, const EmergenceFitOptions& options) {

@@ -25,6 +25,9 @@ struct EmergenceFitOptions {
   int threads = 0;
 };
 
+[[nodiscard]] fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options);
+// Terms that a person asked for by name are fitted or refused, never dropped; `flag` is what the message names.
+void check_terms(const char* flag, const EmergenceData& data, const std::vector<std::string>& terms);
 [[nodiscard]] fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});
 
 // Whether the law's columns tell the designs apart as well as one D50 a design would (likelihood ratio, F3 only). A
@@ -45,7 +48,7 @@ struct EmergenceAnalysis {
   std::optional<LackOfFit> lack;
 };
 [[nodiscard]] EmergenceAnalysis analyse_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});
-// D50 of designs, in their order: profile intervals under F3, the delta method under F1.
+// D50 of designs, in their order, with profile intervals.
 [[nodiscard]] std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::EmergenceFit& fit,
                                                const std::vector<fitting::DesignCovariates>& designs, int threads);
 

@@ -218,11 +218,6 @@ class Builder {
   EmergenceData finish(double threshold) {
     data_.threshold = threshold;
     for (std::size_t i = 0; i < data_.runs.size(); ++i) fill(data_.runs[i], rows_[i]);
-    std::set<std::string> labels;
-    for (const auto& design : data_.designs) labels.insert(design.label);
-    for (auto& design : data_.designs) {  // one layout in several shapes
-      if (labels.size() < data_.designs.size() && design.label != design.name) design.label += " " + design.name;
-    }
     return std::move(data_);
   }
 
@@ -325,6 +320,7 @@ EmergenceData read_emergence_table(const Table& whole, const EmergenceTableOptio
   data.title = std::filesystem::path(whole.source()).filename().string();
   data.metric = metric;
   data.left_out = left_out;
+  make_labels_unique(data);
   leave_out_silent(data);
   return data;
 }

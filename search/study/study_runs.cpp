@@ -166,6 +166,7 @@ EmergenceData emergence_data(const StudyRuns& runs) {
     r.crossing = as_crossing(run.d50);
     data.runs.push_back(std::move(r));
   }
+  make_labels_unique(data);
   leave_out_silent(data);
   return data;
 }
