@@ -6,8 +6,10 @@
 // two derivatives. The Hessian is stored as its lower triangle: entry (i, j), i >= j, at i (i + 1) / 2 + j.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 
 namespace hylas::fitting {
 
@@ -144,6 +146,28 @@ template <int K>
 template <int K>
 [[nodiscard]] double value_of(const Dual2<K>& x) {
   return x.v;
+}
+
+// ln(1 + e^x).
+[[nodiscard]] inline double softplus(double x) {
+  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+}
+template <int K>
+[[nodiscard]] Dual2<K> softplus(const Dual2<K>& x) {
+  const double s = sigmoid(x.v);
+  return unary(x, softplus(x.v), s, s * sigmoid(-x.v));
+}
+
+// ln of the sum of exp(x).
+template <class T, std::size_t N>
+[[nodiscard]] T log_sum_exp(const T (&x)[N]) {
+  using std::exp;
+  using std::log;
+  double top = value_of(x[0]);
+  for (const T& each : x) top = std::max(top, value_of(each));
+  T sum(0.0);
+  for (const T& each : x) sum += exp(each - top);
+  return log(sum) + top;
 }
 
 }  // namespace hylas::fitting

@@ -6,10 +6,11 @@
 // unscaled. Where a column is a perplexity, the caller gives its logarithm as the loss.
 //
 // Intervals: bootstrap of rows, of runs (give `run`: points of one run are not independent), or parametric (residuals
-// drawn from the density whose negative logarithm the residual loss is). What is not identified is said in words: a
-// parameter on its bound, a flat profile, another basin as good, bootstrap fits on a bound, an exponent known to no
-// better than a factor of two. Units are the caller's: sizes like A and B belong to them. Errors: InputError names
-// column and row (1 is the first). Deterministic whatever the threads. Thread-safety: free functions on values.
+// drawn from the density whose negative logarithm the residual loss is), or, at once, the sandwich covariance. What is
+// not identified is said in words: a parameter on its bound, a flat profile, another basin as good, bootstrap fits on a
+// bound, an exponent known to no better than a factor of two. Units are the caller's: sizes like A and B belong to
+// them. Errors: InputError names column and row (1 is the first). Deterministic whatever the threads. Thread-safety:
+// free functions on values.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +60,7 @@ struct LossLawText {
 };
 using LossSettings = std::map<std::string, double>;
 
-enum class LossIntervals { none, bootstrap, parametric };
+enum class LossIntervals { none, bootstrap, parametric, sandwich };
 
 struct LossOptions {
   std::string residual = "huber";  // or "l1", "squares"

@@ -174,9 +174,22 @@ void flag_rivals(LossFit& result, const LossProblem& problem, const MultiStart& 
       const double moved = parameters[j].ratio ? std::abs(other[j] - p.estimate) / std::max(std::abs(p.estimate), 1e-12)
                                                : std::abs(fits.all[i].theta[own] - fits.best.theta[own]);
       if (moved > kRivalDiffers) {
-        not_identified(p, fmt::format("a second basin, with an objective {:.2g}% above, has {:.4g}",
+        not_identified(p, fmt::format("another basin, its objective {:.2g}% above, has {:.4g}",
                                       100 * (fits.all[i].objective / fits.best.objective - 1), other[j]));
       }
+    }
+  }
+}
+
+// A size at N = 1 or D = 1 is an extrapolation by its exponent: it is known no better than that.
+void flag_sizes(LossFit& result) {
+  const auto& parameters = result.model->parameters();
+  for (std::size_t j = 0; j < parameters.size(); ++j) {
+    for (std::size_t k = 0; k < parameters.size(); ++k) {
+      if (parameters[j].ratio || !parameters[k].ratio || result.fit.parameters[k].identified) continue;
+      const auto& made_of = parameters[j].coordinates;
+      if (std::find(made_of.begin() + 1, made_of.end(), parameters[k].coordinates[0]) != made_of.end())
+        not_identified(result.fit.parameters[j], parameters[k].name + " is not identified");
     }
   }
 }
@@ -264,12 +277,20 @@ LossFit fit_loss(const LossLaw& law, const LossData& data, const LossOptions& op
     fit.parameters.push_back({parameters[j].name, values[j], kNaN, kNaN, kNaN, true, ""});
   flag_bounds(result, problem, fits.best);
   flag_rivals(result, problem, fits);
+  for (std::size_t j = 0; j < parameters.size(); ++j) {
+    if (problem.fixed[parameters[j].coordinates[0]]) fit.parameters[j].why = "held by the caller";
+  }
   if (!fit.converged) {
     for (Parameter& p : fit.parameters) not_identified(p, "the fit did not converge");
+  } else if (options.intervals == LossIntervals::sandwich) {
+    add_sandwich(result, problem, fits, options);
+    flag_flat_profiles(result, problem, fits, options);
   } else if (options.bootstrap > 0 && options.intervals != LossIntervals::none) {
+    add_sandwich(result, problem, fits, options);
     flag_flat_profiles(result, problem, fits, options);
     add_loss_bootstrap(result, problem, fits, options);
   }
+  flag_sizes(result);
   return result;
 }
 

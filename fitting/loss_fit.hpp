@@ -24,6 +24,8 @@ struct LossProblem {
 // Bootstrap draws, intervals and what they show not to be identified.
 void add_loss_bootstrap(LossFit& result, const LossProblem& problem, const MultiStart& fits,
                         const LossOptions& options);
+// Sandwich standard errors of the parameters; as intervals too where options ask for them.
+void add_sandwich(LossFit& result, const LossProblem& problem, const MultiStart& fits, const LossOptions& options);
 // Profiles of the free coordinates under the residuals' density: flat ones are not identified.
 void flag_flat_profiles(LossFit& result, const LossProblem& problem, const MultiStart& fits,
                         const LossOptions& options);

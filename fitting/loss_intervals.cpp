@@ -10,6 +10,7 @@
 #include "fitting/parallel.hpp"
 #include "fitting/profile.hpp"
 #include "fitting/random.hpp"
+#include "fitting/sandwich.hpp"
 
 namespace hylas::fitting {
 namespace {
@@ -63,6 +64,12 @@ std::vector<Solution> simulated(const LossProblem& problem, const MultiStart& fi
   return solutions;
 }
 
+void flag_wide(Parameter& p, const LossParameter& law, double level) {
+  if (!law.ratio || p.ci_high <= kWideRatio * p.ci_low) return;
+  not_identified(p, fmt::format("its {:g}% interval, {:.3g} to {:.3g}, spans more than a factor of two", 100 * level,
+                                p.ci_low, p.ci_high));
+}
+
 std::string method_text(const LossOptions& options, bool by_run, std::size_t used) {
   if (options.intervals == LossIntervals::parametric)
     return fmt::format("parametric bootstrap, {} replicates, percentiles", used);
@@ -106,11 +113,41 @@ void add_loss_bootstrap(LossFit& result, const LossProblem& problem, const Multi
     p.ci_high = quantile(columns[j], 0.5 + 0.5 * options.level);
     if (on_bound[j] > kOftenOnBound * used)
       not_identified(p, fmt::format("{:.0f}% of the bootstrap fits put it on its bound", 100 * on_bound[j] / used));
-    if (parameters[j].ratio && !(p.ci_high <= kWideRatio * p.ci_low))
-      not_identified(p, fmt::format("its {:g}% interval, {:.3g} to {:.3g}, spans more than a factor of two",
-                                    100 * options.level, p.ci_low, p.ci_high));
+    flag_wide(p, parameters[j], options.level);
   }
   fit.interval_method = method_text(options, by_run, fit.draws.size());
+}
+
+// The delta method on the parameters' own derivatives, by central differences: reported() is smooth and cheap.
+void add_sandwich(LossFit& result, const LossProblem& problem, const MultiStart& fits, const LossOptions& options) {
+  const Matrix covariance = sandwich(*problem.model.objective(problem.sample), fits.best, problem.units);
+  const auto& parameters = problem.model.parameters();
+  Matrix jacobian(static_cast<Eigen::Index>(parameters.size()), covariance.cols());
+  for (Eigen::Index c = 0; c < covariance.cols(); ++c) {
+    Vector high = fits.best.theta, low = high;
+    const double step = 1e-6 * std::max(1.0, std::abs(high[c]));
+    high[c] += step;
+    low[c] -= step;
+    const std::vector<double> up = problem.model.reported(high), down = problem.model.reported(low);
+    for (std::size_t j = 0; j < up.size(); ++j)
+      jacobian(static_cast<Eigen::Index>(j), c) = (up[j] - down[j]) / (2 * step);
+  }
+  const double t = student_t_quantile(0.5 + 0.5 * options.level, std::max(1, problem.units.count - 1));
+  for (std::size_t j = 0; j < parameters.size(); ++j) {
+    if (problem.fixed[parameters[j].coordinates[0]]) continue;
+    const auto row = jacobian.row(static_cast<Eigen::Index>(j));
+    Parameter& p = result.fit.parameters[j];
+    const double variance = row * covariance * row.transpose();
+    if (!(variance > 0)) continue;
+    p.standard_error = std::sqrt(variance);
+    if (options.intervals != LossIntervals::sandwich) continue;
+    p.ci_low = p.estimate - t * p.standard_error;
+    p.ci_high = p.estimate + t * p.standard_error;
+    flag_wide(p, parameters[j], options.level);
+  }
+  if (options.intervals == LossIntervals::sandwich)
+    result.fit.interval_method =
+        fmt::format("sandwich, t with {} degrees of freedom", std::max(1, problem.units.count - 1));
 }
 
 // The objective over s^2 is a negative log-likelihood (over s for L1): it must rise by t^2 / 2 before a bound.

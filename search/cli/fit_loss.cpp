@@ -94,6 +94,7 @@ void read_options(Options& options) {
   options.fit.threads = options.common.threads;
   options.fit.intervals = options.intervals == "none"         ? LossIntervals::none
                           : options.intervals == "parametric" ? LossIntervals::parametric
+                          : options.intervals == "sandwich"   ? LossIntervals::sandwich
                                                               : LossIntervals::bootstrap;
   for (const auto& [name, value] : parse_pairs("--fix", options.fix, {}))
     options.fit.fixed[name] = parse_number("--fix " + name, value);
@@ -192,9 +193,10 @@ void add_fit_loss(Program& program, CLI::App& parent) {
       ->capture_default_str()
       ->check(CLI::IsMember({"huber", "l1", "squares"}));
   command->add_option("--delta", options->fit.delta, "of the Huber loss on ln loss")->capture_default_str();
-  command->add_option("--intervals", options->intervals, "bootstrap (of points, or of runs), parametric, none")
+  command
+      ->add_option("--intervals", options->intervals, "bootstrap (of points, or of runs), parametric, sandwich, none")
       ->capture_default_str()
-      ->check(CLI::IsMember({"bootstrap", "parametric", "none"}));
+      ->check(CLI::IsMember({"bootstrap", "parametric", "sandwich", "none"}));
   command->add_option("--bootstrap", options->fit.bootstrap, "replicates; 0: no intervals")->capture_default_str();
   command->add_option("--level", options->fit.level, "of the intervals")
       ->capture_default_str()
