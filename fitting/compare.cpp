@@ -62,7 +62,7 @@ Solution refit(const EmergenceFit& fit, const std::vector<EmergenceRun>& runs, c
   const bool cure_free = fit.cure_logit || index_of(fit.fit, "pi") >= 0;
   const EmergenceTimeTerms law = emergence_time_terms(runs, fit.columns, fit.cure_columns, cure_free, fit.cure_logit);
   const LawObjective<EmergenceTimeTerms> objective(law);
-  return minimise_from(objective, box_of(law.coordinates()), {start, law.starts().back()}).best;
+  return minimise_from(objective, box_of(law.coordinates()), {start, law.starts().back()}, {.near = true}).best;
 }
 
 // 2 (ln L larger - ln L smaller) of other runs; NaN where they cannot be fitted.
