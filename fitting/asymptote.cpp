@@ -129,6 +129,7 @@ void bootstrap_p(AsymptoteTest& test, const std::vector<CurveRun>& runs, const S
   std::ranges::sort(statistics, std::greater<>());
   const auto rank = static_cast<std::size_t>(test.level * static_cast<double>(statistics.size() + 1));
   test.critical = rank >= 1 && rank <= statistics.size() ? statistics[rank - 1] : kInfinity;
+  test.null_statistics = std::move(statistics);
   if (20 * test.left_out > options.replicates) {
     test.warnings.push_back(
         fmt::format("{} of {} bootstrap refits did not converge and are left out", test.left_out, options.replicates));

@@ -56,6 +56,7 @@ struct AsymptoteTest {
   bool bootstrapped = false;
   int replicates = 0;  // that converged and count
   int left_out = 0;
+  std::vector<double> null_statistics;  // of those replicates, largest first
   double level = 0.05;
   double critical = kNaN;  // the statistic beyond which the test rejects
   double power = 0.8;
