@@ -152,9 +152,7 @@ void add_source_options(CLI::App& command, Options& options) {
 }
 
 void add_law_options(CLI::App& command, Options& options) {
-  command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"F1", "F3"}));
+  command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")->capture_default_str();
   command
       .add_option("--terms", options.fit.terms,
                   "columns of ln D50, e.g. ln_window,nope (default: all that vary); columns of the table may be named")
