@@ -357,7 +357,7 @@ TEST_CASE("bad runs are named") {
     return message(copy);
   };
   const std::string name = "run of '" + runs[4].design + "' with seed " + std::to_string(runs[4].seed);
-  CHECK(has(with([](auto& r) { r.d_before = std::nan(""); }), name + ": a token count is NaN"));
+  CHECK(has(with([](auto& r) { r.d_before = std::nan(""); }), name + ": the tokens before its crossing are NaN"));
   CHECK(has(with([](auto& r) { r.d_before = -5; }), "D must be positive"));
   CHECK(has(with([](auto& r) { r.d_before = r.d_after; }), "not in order"));
   CHECK(has(with([](auto& r) {
