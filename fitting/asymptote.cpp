@@ -149,7 +149,9 @@ void find_power(AsymptoteTest& test, const Laws& laws, const Vector& theta) {
   const Vector sums = s.rowwise().sum();
   const Matrix m = s - sums * sums.transpose() / sums.sum();
   double low = 0, high = 1;
-  const auto seen = [&](double l) { return noncentral_chi_squared_survival(test.critical, test.degrees, l); };
+  const auto seen = [&](double l) {
+    return noncentral_chi_squared_survival(test.bartlett * test.critical, test.degrees, l);
+  };
   if (!std::isfinite(test.critical)) return;
   while (seen(high) < test.power && high < 1e6) high *= 2;
   for (int i = 0; i < 100 && high - low > 1e-9 * high; ++i) {
@@ -260,8 +262,11 @@ AsymptoteTest test_common_asymptote(const std::vector<CurveRun>& runs, const Asy
       (options.reference == AsymptoteReference::automatic && !saturated)) {
     bootstrap_p(test, runs, designs, floors, theta, laws, options);
   } else {
-    test.p = chi_squared_survival(test.statistic, test.degrees);
-    test.critical = chi_squared_quantile(test.level, test.degrees);
+    const auto points = static_cast<double>(test.shared.fit.points);
+    const auto coordinates = static_cast<double>(fits.separate.best.theta.size());
+    test.bartlett = std::max(0.5, (points - coordinates - 1 + 0.5 * test.degrees) / points);
+    test.p = chi_squared_survival(test.bartlett * test.statistic, test.degrees);
+    test.critical = chi_squared_quantile(test.level, test.degrees) / test.bartlett;
   }
   find_power(test, laws, theta);
   give_verdict(test);

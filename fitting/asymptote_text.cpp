@@ -63,6 +63,7 @@ std::string to_json(const AsymptoteTest& test) {
   json["verdict"] = key(test.verdict);
   json["words"] = test.words;
   json["statistic"] = number(test.statistic);
+  json["bartlett"] = number(test.bartlett);
   json["degrees"] = test.degrees;
   json["p"] = number(test.p);
   json["reference"] = test.bootstrapped ? "parametric bootstrap" : "chi-squared";

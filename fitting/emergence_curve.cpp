@@ -53,6 +53,24 @@ std::vector<Vector> means_of(const std::vector<CurveRun>& curves, double thresho
   }
 }
 
+// Hits are whole numbers. Where many are not, by more than printing three digits of an accuracy explains, the curves
+// may be averages of seeds, which have a D50 that no run has.
+void warn_if_averaged(Fit& fit, const std::vector<CurveRun>& runs) {
+  constexpr double kPrinted = 6e-4, kMany = 0.25;
+  int broken = 0;
+  for (const CurveRun& run : runs) {
+    for (std::size_t j = 0; j < run.tokens.size(); ++j) {
+      const double hits = run.accuracy[j] * run.count[j];
+      broken += std::abs(hits - std::round(hits)) > kPrinted * run.count[j] ? 1 : 0;
+    }
+  }
+  if (broken > kMany * fit.points) {
+    fit.warnings.push_back(fmt::format(
+        "accuracy times count is no whole number at {} of {} evaluations: give each seed its own run, never an average",
+        broken, fit.points));
+  }
+}
+
 }  // namespace
 
 EmergenceCurveTerms emergence_curve_terms(const std::vector<CurveRun>& runs, const Columns& columns,
@@ -107,6 +125,7 @@ MultiStart fit_curves(EmergenceFit& result, const EmergenceCurveTerms& law, cons
                      {options.level, options.intervals, options.profile, options.threads, kCurveSolver,
                       std::max(law.risen(), coefficients + 1), options.sandwich});
   report_dropped(fit, result.columns);
+  warn_if_averaged(fit, runs);
   for (const CurveRun& run : runs) {
     const double ratio = std::exp(std::log(run.tokens.back()) - log_d50_at(result, run.x, fit.theta));
     result.longest_ratio = std::max(result.longest_ratio, ratio);

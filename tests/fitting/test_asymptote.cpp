@@ -100,7 +100,9 @@ TEST_CASE("saturating studies: a common plateau is not called different, a plate
   CHECK_FALSE(same.bootstrapped);
   CHECK(same.degrees == 3);
   CHECK(same.shared.fit.parameter("A").estimate == Approx(0.9).margin(0.02));
-  CHECK(same.p == Approx(chi_squared_survival(same.statistic, 3)));
+  CHECK(same.bartlett == Approx((144 - 10 - 1 + 1.5) / 144));  // 144 evaluations; mu 2, c0, A 4, k, sigma, phi
+  CHECK(same.p == Approx(chi_squared_survival(same.bartlett * same.statistic, 3)));
+  CHECK(same.critical == Approx(7.814727903251178 / same.bartlett));
   // AIC and BIC of both: three more coordinates, twelve runs.
   CHECK(same.separate.aic - same.shared.fit.aic == Approx(6 - same.statistic).margin(1e-5));
   CHECK(same.separate.bic - same.shared.fit.bic == Approx(3 * std::log(12.0) - same.statistic).margin(1e-5));
