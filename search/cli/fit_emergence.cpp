@@ -179,7 +179,7 @@ void add_check_options(CLI::App& command, Options& options) {
       "largest:N, design, design=NAME, window or window=W: runs to predict instead of fit, beside the fit");
   command
       .add_option("--against", options.against,
-                  "other terms, e.g. ln_N,nope or none: likelihood ratio, AIC and BIC; repeatable (F3)")
+                  "other terms, e.g. ln_N,nope or none: likelihood ratio, AIC and BIC; repeatable")
       ->allow_extra_args(false);
   command.add_flag("--asymptote", options.asymptote,
                    "test whether the curves of all designs end on one plateau (as F1; needs counts)");

@@ -82,8 +82,7 @@ fitting::HoldOut hold_out(const EmergenceData& data, const EmergenceFitOptions& 
 Comparison compare_terms(const EmergenceData& data, const EmergenceFitOptions& options,
                          const fitting::EmergenceFit& fit, const std::vector<std::vector<std::string>>& against,
                          const fitting::CompareOptions& compare) {
-  need_f3(options, "--against");
-  const auto runs = emergence_runs(data);
+  const bool curves = options.law == "F1";
   auto base = fitting_options(options);
   base.terms = fit.columns.names;
   Comparison comparison;
@@ -100,12 +99,14 @@ Comparison compare_terms(const EmergenceData& data, const EmergenceFitOptions& o
     auto terms = base;
     terms.terms = other.terms;
     if (other.nested) {
-      other.ratio = fitting::compare_nested(runs, other.larger ? base : terms, other.larger ? terms : base, compare);
+      const auto &small = other.larger ? base : terms, &large = other.larger ? terms : base;
+      other.ratio = curves ? fitting::compare_nested(curve_runs(data), small, large, compare)
+                           : fitting::compare_nested(emergence_runs(data), small, large, compare);
     }
     candidates.push_back({name_of(other.terms), terms});
     comparison.against.push_back(std::move(other));
   }
-  comparison.models = fitting::compare_models(runs, candidates, compare.threads);
+  if (!curves) comparison.models = fitting::compare_models(emergence_runs(data), candidates, compare.threads);
   return comparison;
 }
 
@@ -134,7 +135,7 @@ std::string comparison_text(const Comparison& comparison) {
           fmt::format("  the runs {} {}\n", p < 0.05 ? "need" : "do not show a need for", name_of(other.ratio.added));
     }
   }
-  return text + "\n" + fitting::to_text(comparison.models);
+  return comparison.models.empty() ? text : text + "\n" + fitting::to_text(comparison.models);
 }
 
 nlohmann::ordered_json comparison_json(const Comparison& comparison) {

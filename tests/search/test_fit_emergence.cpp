@@ -175,6 +175,9 @@ TEST_CASE("terms are compared by likelihood ratio with smaller and larger sets",
         Approx(2 * (models[0]["log_likelihood"].get<double>() - models[1]["log_likelihood"].get<double>()) *
                (models[0]["terms"] == "ln_N, ln_window, nope" ? -1 : 1))
             .margin(1e-9));
+  const auto curves =
+      fit_of(dir, "--input runs.csv --terms ln_N,ln_window,nope --law F1 --against ln_N,nope --simulations 0");
+  CHECK(curves["comparison"]["likelihood_ratios"][0]["p"].get<double>() < 1e-6);
   const auto text = run_program(dir, "fit emergence " + input + "--against none").out;
   CHECK(text.find("the runs need ln_N, ln_window, nope") != std::string::npos);
 }

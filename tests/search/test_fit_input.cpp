@@ -152,7 +152,6 @@ TEST_CASE("names that are not there get the nearest one that is", "[program][fit
                       {input + "--holdout largest:N --law F1", {"F3"}},
                       {input + "--terms nope --against nope", {"these are the fitted terms"}},
                       {input + "--against nop", {"did you mean 'nope'"}},
-                      {input + "--against none --law F1", {"F3"}},
                       {input + "--db x.db", {"--db and --input"}},
                       {input + "--study x", {"--study"}},
                       {"emergence", {"--db", "--input"}},
