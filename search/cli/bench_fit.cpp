@@ -67,6 +67,7 @@ std::vector<fitting::EmergenceRun> emergence_runs() {
   fitting::Stream stream(500, 0);
   for (int i = 0; i < 500; ++i) {
     fitting::EmergenceRun run;
+    run.design = "simulated";
     run.seed = i;
     run.x.parameters = 15e6 * std::exp2(static_cast<double>(stream.below(4)));
     run.x.window = 64 * std::exp2(static_cast<double>(stream.below(6)));
@@ -77,11 +78,12 @@ std::vector<fitting::EmergenceRun> emergence_runs() {
     const double mu = std::log(5e9) - 0.35 * n + 0.30 * w + 0.05 * w * w - 0.60 * run.x.nope - 0.20 * run.x.nope * w +
                       0.05 * w * n - 0.25 * std::log(run.x.full_fraction) - 0.10 * run.x.sink;
     const double at = stream.uniform() < 0.05 ? fitting::kInfinity : std::exp(mu + 0.30 * stream.normal());
-    double d = 5e8;
-    while (d * 1.08 < at && d < 3e10) d *= 1.08;
-    run.d_max = 3e10;
-    run.d_before = d;
-    if (d < 3e10) run.d_after = d * 1.08;
+    // Evaluations from 5e8 tokens on; the last is the first beyond 3e10.
+    for (run.d_max = 5e8; run.d_max < 3e10; run.d_max *= 1.08) {
+      if (run.d_max < at) run.d_before = run.d_max;
+    }
+    if (run.d_max < at) run.d_before = run.d_max;
+    if (run.d_before < run.d_max) run.d_after = run.d_before > 0 ? run.d_before * 1.08 : 5e8;
     runs.push_back(run);
   }
   return runs;
