@@ -226,19 +226,23 @@ LossProblem problem_of(const LossModel& model, const LossData& data, const LossO
 }  // namespace
 
 Solution solve_loss(const LossProblem& problem, const LossSample& sample, const Vector& start, bool near) {
-  Vector theta = start;
-  if (sample.residual.kind == ResidualLoss::Kind::l1) {
-    LossSample smooth = sample;
-    smooth.residual.kind = ResidualLoss::Kind::huber;
-    for (const double delta : {1e-2, 1e-3, 1e-4, 1e-5}) {
-      smooth.residual.delta = delta;
-      theta = minimise(*problem.model.objective(smooth), problem.box, theta, problem.fixed, {.near = near}).theta;
-    }
-  }
   const auto objective = problem.model.objective(sample);
-  Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
-  if (!s.converged && !near) s = minimise(*objective, problem.box, s.theta, problem.fixed, {.near = true});
-  return s;
+  const bool l1 = sample.residual.kind == ResidualLoss::Kind::l1;
+  Vector theta = start;
+  if (!l1) {
+    Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
+    if (s.converged || near || sample.residual.kind == ResidualLoss::Kind::squares) return s;
+    theta = s.theta;
+  }
+  // From far a small delta sees only signs: wide ones first. They also lead an L1 sum to its minimum.
+  LossSample smooth = sample;
+  smooth.residual.kind = ResidualLoss::Kind::huber;
+  for (const double delta : {1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5}) {
+    if (!l1 && delta <= sample.residual.delta) break;
+    smooth.residual.delta = delta;
+    theta = minimise(*problem.model.objective(smooth), problem.box, theta, problem.fixed, {.near = true}).theta;
+  }
+  return minimise(*objective, problem.box, theta, problem.fixed, {.near = true});
 }
 
 LossFit fit_loss(const LossLaw& law, const LossData& data, const LossOptions& options) {
