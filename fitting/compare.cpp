@@ -1,4 +1,4 @@
-// Likelihood ratios, their parametric bootstrap, and tables of candidates; contract in the header.
+// Likelihood ratios of F3, their parametric bootstrap, and tables of candidates; contract in the header.
 #include "fitting/compare.hpp"
 
 #include <fmt/format.h>
@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "fitting/compare_parts.hpp"
 #include "fitting/distributions.hpp"
 #include "fitting/emergence_checks.hpp"
 #include "fitting/parallel.hpp"
@@ -18,12 +19,48 @@ namespace {
 
 constexpr double kSureLogit = 15;  // of pi = 1: the bound of pi:intercept
 
-Vector vector_of(const std::vector<double>& theta) {
-  return Eigen::Map<const Vector>(theta.data(), static_cast<Eigen::Index>(theta.size()));
+// F3 with the columns of a fit, refitted to other runs of the same designs: from the given start and one of its own.
+Solution refit(const EmergenceFit& fit, const std::vector<EmergenceRun>& runs, const Vector& start) {
+  const bool cure_free = fit.cure_logit || index_of(fit.fit, "pi") >= 0;
+  const EmergenceTimeTerms law = emergence_time_terms(runs, fit.columns, fit.cure_columns, cure_free, fit.cure_logit);
+  const LawObjective<EmergenceTimeTerms> objective(law);
+  return minimise_from(objective, box_of(law.coordinates()), {start, law.starts().back()}, {.near = true}).best;
 }
 
-// Coordinates of the larger model at which it is the smaller one.
-Vector embed(const std::vector<double>& theta, const Fit& smaller, const Fit& larger) {
+// 2 (ln L larger - ln L smaller) of other runs; NaN where they cannot be fitted.
+double statistic_of(const EmergenceFit& smaller, const EmergenceFit& larger, const std::vector<EmergenceRun>& runs) {
+  if (std::ranges::none_of(runs, &EmergenceRun::emerged)) return kNaN;
+  const Solution small = refit(smaller, runs, theta_of(smaller.fit));
+  const Solution large = refit(larger, runs, embed(small.theta, smaller.fit, larger.fit));
+  if (!small.converged || !large.converged) return kNaN;
+  return std::max(0.0, 2 * (small.objective - large.objective));
+}
+
+LikelihoodRatio compare_fits(const EmergenceFit& smaller, EmergenceFit larger, const std::vector<EmergenceRun>& runs,
+                             const CompareOptions& options) {
+  (void)added_by(smaller.fit, larger.fit);  // refuses what is not nested before embed() relies on it
+  use_if_better(larger.fit, refit(larger, runs, embed(theta_of(smaller.fit), smaller.fit, larger.fit)));
+  LikelihoodRatio ratio = likelihood_ratio(smaller.fit, larger.fit);
+  if (options.simulations == 0 || std::isnan(ratio.p)) return ratio;
+  const auto grids = evaluation_grids(runs);
+  bootstrap_ratio(ratio, options, [&](int r) {
+    return statistic_of(smaller, larger,
+                        simulate_runs(smaller, runs, grids, options.seed, static_cast<std::uint64_t>(r)));
+  });
+  return ratio;
+}
+
+std::string preference(const char* name, double gain) {
+  return fmt::format("{} prefers the {} model by {:.3g}", name, gain > 0 ? "larger" : "smaller", std::abs(gain));
+}
+
+}  // namespace
+
+Vector theta_of(const Fit& fit) {
+  return Eigen::Map<const Vector>(fit.theta.data(), static_cast<Eigen::Index>(fit.theta.size()));
+}
+
+Vector embed(const Vector& theta, const Fit& smaller, const Fit& larger) {
   Vector out = Vector::Zero(static_cast<Eigen::Index>(larger.theta.size()));
   const int pi = index_of(smaller, "pi");
   for (std::size_t j = 0; j < larger.coordinates.size(); ++j) {
@@ -57,32 +94,18 @@ std::vector<std::string> added_by(const Fit& smaller, const Fit& larger) {
   return added;
 }
 
-// F3 with the columns of a fit, refitted to other runs of the same designs: from the given start and one of its own.
-Solution refit(const EmergenceFit& fit, const std::vector<EmergenceRun>& runs, const Vector& start) {
-  const bool cure_free = fit.cure_logit || index_of(fit.fit, "pi") >= 0;
-  const EmergenceTimeTerms law = emergence_time_terms(runs, fit.columns, fit.cure_columns, cure_free, fit.cure_logit);
-  const LawObjective<EmergenceTimeTerms> objective(law);
-  return minimise_from(objective, box_of(law.coordinates()), {start, law.starts().back()}).best;
+void use_if_better(Fit& larger, const Solution& nested) {
+  if (!nested.converged || nested.objective >= larger.objective) return;
+  larger.theta.assign(nested.theta.begin(), nested.theta.end());
+  larger.log_likelihood += larger.objective - nested.objective;
+  larger.objective = nested.objective;
+  larger.converged = true;
 }
 
-// 2 (ln L larger - ln L smaller) of other runs; NaN where they cannot be fitted.
-double statistic_of(const EmergenceFit& smaller, const EmergenceFit& larger, const std::vector<EmergenceRun>& runs) {
-  if (std::ranges::none_of(runs, &EmergenceRun::emerged)) return kNaN;
-  const Solution small = refit(smaller, runs, vector_of(smaller.fit.theta));
-  const std::vector<double> theta(small.theta.begin(), small.theta.end());
-  const Solution large = refit(larger, runs, embed(theta, smaller.fit, larger.fit));
-  if (!small.converged || !large.converged) return kNaN;
-  return std::max(0.0, 2 * (small.objective - large.objective));
-}
-
-void bootstrap_ratio(LikelihoodRatio& ratio, const EmergenceFit& smaller, const EmergenceFit& larger,
-                     const std::vector<EmergenceRun>& runs, const CompareOptions& options) {
-  const auto grids = evaluation_grids(runs);
+void bootstrap_ratio(LikelihoodRatio& ratio, const CompareOptions& options,
+                     const std::function<double(int)>& statistic_of) {
   std::vector<double> statistics(static_cast<std::size_t>(options.simulations));
-  parallel_for(options.simulations, options.threads, [&](int r) {
-    const auto simulated = simulate_runs(smaller, runs, grids, options.seed, static_cast<std::uint64_t>(r));
-    statistics[r] = statistic_of(smaller, larger, simulated);
-  });
+  parallel_for(options.simulations, options.threads, [&](int r) { statistics[r] = statistic_of(r); });
   const auto failed = std::ranges::count_if(statistics, [](double s) { return std::isnan(s); });
   const auto above = std::ranges::count_if(statistics, [&](double s) { return s >= ratio.statistic; });
   ratio.left_out = static_cast<int>(failed);
@@ -90,33 +113,11 @@ void bootstrap_ratio(LikelihoodRatio& ratio, const EmergenceFit& smaller, const 
   ratio.p_bootstrap = static_cast<double>(1 + above) / (1 + ratio.simulations);
 }
 
-LikelihoodRatio compare_fits(const EmergenceFit& smaller, EmergenceFit larger, const std::vector<EmergenceRun>& runs,
-                             const CompareOptions& options) {
-  (void)added_by(smaller.fit, larger.fit);  // refuses what is not nested before embed() relies on it
-  const Solution nested = refit(larger, runs, embed(smaller.fit.theta, smaller.fit, larger.fit));
-  if (nested.converged && nested.objective < larger.fit.objective) {  // a valley that no start of its own found
-    const double gain = larger.fit.objective - nested.objective;
-    larger.fit.theta.assign(nested.theta.begin(), nested.theta.end());
-    larger.fit.objective -= gain;
-    larger.fit.log_likelihood += gain;
-    larger.fit.converged = true;
-  }
-  LikelihoodRatio ratio = likelihood_ratio(smaller.fit, larger.fit);
-  if (options.simulations > 0 && !std::isnan(ratio.p)) bootstrap_ratio(ratio, smaller, larger, runs, options);
-  return ratio;
-}
-
 EmergenceOptions without_intervals(EmergenceOptions options, int threads) {
   options.intervals = false;
   options.threads = threads;
   return options;
 }
-
-std::string preference(const char* name, double gain) {
-  return fmt::format("{} prefers the {} model by {:.3g}", name, gain > 0 ? "larger" : "smaller", std::abs(gain));
-}
-
-}  // namespace
 
 LikelihoodRatio likelihood_ratio(const Fit& smaller, const Fit& larger) {
   if (smaller.law != larger.law || smaller.runs != larger.runs || smaller.points != larger.points) {

@@ -42,6 +42,10 @@ struct CompareOptions {
 [[nodiscard]] LikelihoodRatio compare_nested(const std::vector<EmergenceRun>& runs, const EmergenceOptions& smaller,
                                              const EmergenceOptions& larger, const CompareOptions& options = {});
 
+// F1, by its terms. Curves are simulated by fitting/simulate_curves.hpp, at each run's own evaluations and counts.
+[[nodiscard]] LikelihoodRatio compare_nested(const std::vector<CurveRun>& runs, const EmergenceOptions& smaller,
+                                             const EmergenceOptions& larger, const CompareOptions& options = {});
+
 // Whether the columns tell the designs apart as well as one D50 a design would: the larger model has an indicator for
 // every design. None where the columns already do.
 [[nodiscard]] std::optional<LikelihoodRatio> lack_of_fit(const std::vector<EmergenceRun>& runs,

@@ -11,7 +11,10 @@
 namespace hylas::fitting {
 
 inline constexpr double kLongEnough = 3;       // a plateau needs a run of about 3 D50 (MATHS 3)
-inline constexpr int kCurveEvaluations = 300;  // of one solve: Newton needs 10 to 40
+
+// Newton needs 10 to 40 evaluations. The objective adds hundreds of differences of ln Gamma, which leaves a rounding of
+// 1e-11 to 1e-10: steps that promise less cannot be told from none, so that the first-order norm may stay near 1e-6.
+inline constexpr SolverOptions kCurveSolver{.max_evaluations = 300, .tolerance = 3e-6};
 
 // `origin`, when given, moves the intercept to a design: it becomes that design's ln D50.
 [[nodiscard]] EmergenceCurveTerms emergence_curve_terms(const std::vector<CurveRun>& runs, const Columns& columns,

@@ -100,6 +100,28 @@ double chi_squared_survival(double x, int degrees) {
   return std::min(sum, 1.0);
 }
 
+double chi_squared_quantile(double p, int degrees) {
+  double low = 0, high = 1;
+  while (chi_squared_survival(high, degrees) > p && high < 1e300) high *= 2;
+  for (int i = 0; i < 200 && high - low > 1e-13 * high; ++i) {
+    const double middle = 0.5 * (low + high);
+    (chi_squared_survival(middle, degrees) > p ? low : high) = middle;
+  }
+  return 0.5 * (low + high);
+}
+
+double noncentral_chi_squared_survival(double x, int degrees, double noncentrality) {
+  const double half = 0.5 * noncentrality, spread = 9 * std::sqrt(half) + 40;  // weights beyond are below 1e-17
+  const int first = static_cast<int>(std::max(0.0, std::floor(half - spread)));
+  const int last = static_cast<int>(std::ceil(half + spread));
+  double sum = 0;
+  for (int j = first; j <= last; ++j) {
+    const double weight = half > 0 ? std::exp(j * std::log(half) - half - log_gamma(j + 1.0)) : (j == 0 ? 1 : 0);
+    if (weight > 0) sum += weight * chi_squared_survival(x, degrees + 2 * j);
+  }
+  return std::min(sum, 1.0);
+}
+
 double student_t_quantile(double p, double degrees) {
   if (p < 0.5) return -student_t_quantile(1 - p, degrees);
   if (p == 0.5) return 0;

@@ -23,6 +23,9 @@ namespace hylas::fitting {
 // P(X > x) of a chi-squared variable; degrees >= 1. Closed form for whole degrees (Abramowitz and
 // Stegun 26.4.4, 26.4.5).
 [[nodiscard]] double chi_squared_survival(double x, int degrees);
+[[nodiscard]] double chi_squared_quantile(double p, int degrees);  // of the upper tail: survival(quantile) = p
+// The same with noncentrality l: Poisson(l / 2) many pairs of degrees on top (26.4.25).
+[[nodiscard]] double noncentral_chi_squared_survival(double x, int degrees, double noncentrality);
 [[nodiscard]] double log_gamma(double x);  // x > 0, as are the next two
 [[nodiscard]] double digamma(double x);
 [[nodiscard]] double trigamma(double x);

@@ -40,10 +40,36 @@ void check_level(const EmergenceOptions& options) {
     throw InputError(fmt::format("level is {}; it must lie in (0, 1)", options.level));
 }
 
+void check_tokens(const EmergenceRun& run, const std::string& name) {
+  const std::pair<const char*, double> counts[] = {
+      {"before its crossing", run.d_before}, {"at its crossing", run.d_after}, {"of its last evaluation", run.d_max}};
+  for (const auto& [which, tokens] : counts) {
+    if (std::isnan(tokens)) throw InputError(fmt::format("{}: the tokens {} are NaN", name, which));
+  }
+  if (run.d_before < 0 || run.d_after <= 0 || run.d_max < 0 || std::isinf(run.d_before) || std::isinf(run.d_max)) {
+    throw InputError(
+        fmt::format("{}: D must be positive and finite, got {} before its crossing, {} at it, {} at its end", name,
+                    run.d_before, run.d_after, run.d_max));
+  }
+  if (run.d_max > 0 && run.d_max < run.d_before) {
+    throw InputError(
+        fmt::format("{}: its last evaluation, D = {}, is before D = {}, where it was still below the "
+                    "threshold",
+                    name, run.d_max, run.d_before));
+  }
+}
+
+// Both laws: a name for what is missing is better than a count of zero.
+template <class Run>
+void check_any(const std::vector<Run>& runs) {
+  if (runs.empty()) throw InputError("no runs: there is nothing to fit");
+}
+
 }  // namespace
 
 void check_runs(const std::vector<EmergenceRun>& runs, const EmergenceOptions& options) {
   check_level(options);
+  check_any(runs);
   if (!options.cure && !options.cure_terms.empty())
     throw InputError("cure terms are given but the cure fraction is off");
   check_distinct(runs);
@@ -51,12 +77,7 @@ void check_runs(const std::vector<EmergenceRun>& runs, const EmergenceOptions& o
   for (const EmergenceRun& run : runs) {
     check_covariates(run);
     const std::string name = run_name(run.design, run.seed);
-    if (std::isnan(run.d_before) || std::isnan(run.d_after) || std::isnan(run.d_max)) {
-      throw InputError(name + ": a token count is NaN");
-    }
-    if (run.d_before < 0 || run.d_after <= 0 || std::isinf(run.d_before)) {
-      throw InputError(fmt::format("{}: D must be positive, got {} to {}", name, run.d_before, run.d_after));
-    }
+    check_tokens(run, name);
     if (run.d_before >= run.d_after) {
       throw InputError(fmt::format("{}: it crosses between D = {} and D = {}, which are not in order", name,
                                    run.d_before, run.d_after));
@@ -74,6 +95,7 @@ void check_runs(const std::vector<EmergenceRun>& runs, const EmergenceOptions& o
 
 void check_curves(const std::vector<CurveRun>& runs, const EmergenceOptions& options) {
   check_level(options);
+  check_any(runs);
   check_distinct(runs);
   for (const CurveRun& run : runs) {
     check_covariates(run);

@@ -104,13 +104,8 @@ MultiStart fit_curves(EmergenceFit& result, const EmergenceCurveTerms& law, cons
   MultiStart fits =
       fit_likelihood(fit, objective, box_of(law.coordinates()), std::move(starts), names_of(law.coordinates()),
                      reported_of(law.coordinates()), law.terms(), law.risen() - coefficients,
-                     {options.level,
-                      options.intervals,
-                      options.profile,
-                      options.threads,
-                      {.max_evaluations = kCurveEvaluations},
-                      std::max(law.risen(), coefficients + 1),
-                      options.sandwich});
+                     {options.level, options.intervals, options.profile, options.threads, kCurveSolver,
+                      std::max(law.risen(), coefficients + 1), options.sandwich});
   report_dropped(fit, result.columns);
   for (const CurveRun& run : runs) {
     const double ratio = std::exp(std::log(run.tokens.back()) - log_d50_at(result, run.x, fit.theta));
@@ -147,11 +142,10 @@ std::vector<D50> profile_d50(const EmergenceFit& fit, const std::vector<CurveRun
     const EmergenceCurveTerms law = emergence_curve_terms(runs, fit.columns, &designs[i]);
     const LawObjective<EmergenceCurveTerms> objective(law);
     const Box box = box_of(law.coordinates());
-    const SolverOptions solver{.max_evaluations = kCurveEvaluations};
     Vector theta = Eigen::Map<const Vector>(fit.fit.theta.data(), objective.size());
     theta[0] = std::log(d50.estimate);
-    const Solution best = minimise(objective, box, theta, {}, solver);
-    const ProfileInterval interval = profile_interval(objective, box, best, 0, threshold, solver);
+    const Solution best = minimise(objective, box, theta, {}, kCurveSolver);
+    const ProfileInterval interval = profile_interval(objective, box, best, 0, threshold, kCurveSolver);
     d50.ci_low = interval.low_open ? 0 : std::exp(interval.low);
     d50.ci_high = interval.high_open ? kInfinity : std::exp(interval.high);
     if (interval.high_open)

@@ -106,7 +106,7 @@ EmergenceFit fit_emergence_time(const std::vector<EmergenceRun>& runs, const Eme
                       options.intervals,
                       options.profile,
                       options.threads,
-                      {},
+                      {.near = true},
                       std::max(emerged, coefficients + 1),
                       options.sandwich});
   report_dropped(fit, result.columns);
@@ -132,7 +132,8 @@ std::vector<D50> profile_d50(const EmergenceFit& fit, const std::vector<Emergenc
     const Box box = box_of(law.coordinates());
     Vector theta = Eigen::Map<const Vector>(fit.fit.theta.data(), objective.size());
     theta[0] = std::log(d50.estimate);
-    const ProfileInterval interval = profile_interval(objective, box, minimise(objective, box, theta), 0, threshold);
+    const ProfileInterval interval =
+        profile_interval(objective, box, minimise(objective, box, theta, {}, {.near = true}), 0, threshold);
     d50.ci_low = interval.low_open ? 0 : std::exp(interval.low);
     d50.ci_high = interval.high_open ? kInfinity : std::exp(interval.high);
     if (interval.high_open)
@@ -149,7 +150,7 @@ Fit bootstrap_emergence_time(const EmergenceFit& fit, const std::vector<Emergenc
   const Box box = box_of(law.coordinates());
   const Vector start = Eigen::Map<const Vector>(fit.fit.theta.data(), static_cast<Eigen::Index>(fit.fit.theta.size()));
   const auto solutions = bootstrap(each_its_own(law.terms()), replicates, seed, threads, [&](const auto& weights) {
-    return minimise(LawObjective<EmergenceTimeTerms>(law, weights), box, start);
+    return minimise(LawObjective<EmergenceTimeTerms>(law, weights), box, start, {}, {.near = true});
   });
   Fit out = fit.fit;
   out.draws.clear();

@@ -30,13 +30,21 @@ void flag_open_ends(Parameter& p, const Reported& r, const ProfileInterval& inte
 // Standard errors by the delta method; where asked for, intervals of them with a t quantile.
 void use_sandwich(Fit& fit, const Objective& objective, const Box& box, const Solution& best,
                   const std::vector<Reported>& reported, bool intervals) {
-  const Matrix covariance = sandwich(objective, best, each_its_own(fit.runs));
+  const Matrix covariance = sandwich(objective, best, each_its_own(fit.runs)), curvature = best.covariance();
   const double t = student_t_quantile(0.5 + 0.5 * fit.level, fit.degrees);
   for (std::size_t j = 0; j < reported.size(); ++j) {
     const Reported& r = reported[j];
     const int c = r.coordinate;
     if (best.edge[c] != Edge::none) continue;
     Parameter& p = fit.parameters[j];
+    // Where the likelihood is flat the gradients vanish with its curvature, and their ratio says nothing.
+    const bool flat = t * std::sqrt(curvature(c, c)) > 0.5 * (box.upper[c] - box.lower[c]);
+    if (flat && intervals) {
+      not_identified(p, "the likelihood has no curvature there: the data do not limit it");
+      p.ci_low = r.natural_low;
+      p.ci_high = r.natural_high;
+    }
+    if (flat) continue;
     const double sd = std::sqrt(covariance(c, c)), low = best.theta[c] - t * sd, high = best.theta[c] + t * sd;
     p.standard_error = r.exponential ? p.estimate * sd : sd;
     if (!intervals || std::isnan(sd)) continue;

@@ -240,7 +240,8 @@ Solution solve_loss(const LossProblem& problem, const LossSample& sample, const 
   for (const double delta : {1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5}) {
     if (!l1 && delta <= sample.residual.delta) break;
     smooth.residual.delta = delta;
-    theta = minimise(*problem.model.objective(smooth), problem.box, theta, problem.fixed, {.near = true}).theta;
+    const SolverOptions rough{.tolerance = 1e-3, .near = true};
+    theta = minimise(*problem.model.objective(smooth), problem.box, theta, problem.fixed, rough).theta;
   }
   return minimise(*objective, problem.box, theta, problem.fixed, {.near = true});
 }

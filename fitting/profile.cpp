@@ -18,6 +18,7 @@ class Side {
        const SolverOptions& options, ProfileInterval& out)
       : objective_(objective), box_(box), best_(best), j_(j), threshold_(threshold), options_(options), out_(out) {
     options_.tolerance *= kLooser;
+    options_.near = true;
     path_.push_back({best.theta[j], best.theta});
     fixed_.assign(static_cast<std::size_t>(best.theta.size()), false);
     fixed_[j] = true;

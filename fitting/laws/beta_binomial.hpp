@@ -116,13 +116,14 @@ void rising(const S& s, const Batch& a, BatchFamily& out) {
   }
 }
 
-// l(m, ln phi) without its last part, rising(n, phi), which does not depend on m.
+// l(m, ln phi) with `offset` in the place of -rising(n, phi), which does not depend on m; ln choose(n, s) belongs there
+// too, so that sums over points stay small.
 template <class S>
-[[nodiscard]] Batch log_beta_binomial(const S& s, const S& misses, const Batch& m, double phi) {
+[[nodiscard]] Batch log_beta_binomial(const S& s, const S& misses, const Batch& m, double phi, const S& offset) {
   BatchFamily p, q;
   rising<false>(s, Batch(m * phi), p);
   rising<false>(misses, Batch((1 - m) * phi), q);
-  return p.value + q.value;
+  return (p.value + offset) + q.value;
 }
 
 // The same with its derivatives in m.
@@ -130,31 +131,42 @@ struct MeanTerm {
   Batch value, m, mm;
 };
 template <class S>
-void mean_term(const S& s, const S& misses, const Batch& m, double phi, MeanTerm& out) {
+void mean_term(const S& s, const S& misses, const Batch& m, double phi, const S& offset, MeanTerm& out) {
   BatchFamily p, q;
   rising<true>(s, Batch(m * phi), p);
   rising<true>(misses, Batch((1 - m) * phi), q);
-  out.value = p.value + q.value;
+  out.value = (p.value + offset) + q.value;
   out.m = phi * (p.first - q.first);
   out.mm = phi * phi * (p.second + q.second);
 }
 
-// All of l, with its first and second derivatives in (m, ln phi); `total` is rising(n, phi) and its derivatives in phi.
+// rising(n, phi) of one point.
+struct Total {
+  double value = 0, first = 0, second = 0;
+};
+[[nodiscard]] inline Total total_of(double n, double phi) {
+  BatchFamily family;
+  rising<true>(n, Batch(Batch::Constant(phi)), family);
+  return {family.value[0], family.first[0], family.second[0]};
+}
+
+// The same with its first and second derivatives in (m, ln phi); `total` is rising(n, phi) and its derivatives in phi.
 struct PointTerm {
   Batch value, m, phi, mm, m_phi, phi_phi;
 };
 template <class S>
-void point_term(const S& s, const S& misses, const Batch& m, double phi, const GammaFamily& total, PointTerm& out) {
+void point_term(const S& s, const S& misses, const Batch& m, double phi, const S& offset, const Total& total,
+                PointTerm& out) {
   BatchFamily p, q;
   rising<true>(s, Batch(m * phi), p);
   rising<true>(misses, Batch((1 - m) * phi), q);
   const double square = phi * phi;
-  out.value = p.value + q.value - total.log_gamma;
+  out.value = (p.value + offset) + q.value;
   out.m = phi * (p.first - q.first);
-  out.phi = phi * (m * p.first + (1 - m) * q.first - total.digamma);
+  out.phi = phi * (m * p.first + (1 - m) * q.first - total.first);
   out.mm = square * (p.second + q.second);
   out.m_phi = out.m + square * (m * p.second - (1 - m) * q.second);
-  out.phi_phi = out.phi + square * (m.square() * p.second + (1 - m).square() * q.second - total.trigamma);
+  out.phi_phi = out.phi + square * (m.square() * p.second + (1 - m).square() * q.second - total.second);
 }
 
 }  // namespace hylas::fitting

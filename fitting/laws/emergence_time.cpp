@@ -56,6 +56,15 @@ Dual2<K> log_survival(const Dual2<K>& z, const Dual2<K>& pi) {
 
 }  // namespace
 
+double EmergenceTimeTerms::least_sigma(const EmergenceTimeData& data) {
+  std::vector<double> cells;
+  for (std::size_t i = 0; i < data.log_before.size(); ++i) {
+    const double cell = data.log_after[i] - data.log_before[i];
+    if (std::isfinite(cell)) cells.push_back(cell);
+  }
+  return cells.empty() ? kSigmaMin : std::clamp(quantile(cells, 0.1) / 6, kSigmaMin, kSigmaMax / 10);
+}
+
 LeastSquares least_squares(const std::vector<std::vector<double>>& rows, const std::vector<double>& y) {
   const auto n = static_cast<Eigen::Index>(rows.size());
   const auto p = static_cast<Eigen::Index>(n == 0 ? 1 : rows.front().size() + 1);
@@ -97,7 +106,7 @@ EmergenceTimeTerms::EmergenceTimeTerms(EmergenceTimeData data) : data_(std::move
     }
   }
   add_linear(coordinates_, 0, "", data_.mu_names, data_.mu, 0.5 * (low + high), 25 + 0.5 * (high - low));
-  coordinates_.push_back({"ln_sigma", 1, std::log(kSigmaMin), std::log(kSigmaMax), {}});
+  coordinates_.push_back({"ln_sigma", 1, std::log(least_sigma(data_)), std::log(kSigmaMax), {}});
   if (data_.cure_logit) {
     add_linear(coordinates_, 2, "pi:", data_.cure_names, data_.cure, 0, 15);
   } else if (data_.cure_free) {

@@ -27,6 +27,10 @@ class EmergenceTimeTerms {
 
   explicit EmergenceTimeTerms(EmergenceTimeData data);
 
+  // The lower bound of sigma: a sixth of the cells between evaluations (their 10% quantile in ln D), kSigmaMin at
+  // least. Below it a run's cell holds all of the distribution or none: the likelihood is a staircase, flat in sigma.
+  [[nodiscard]] static double least_sigma(const EmergenceTimeData& data);
+
   [[nodiscard]] const std::vector<Coordinate>& coordinates() const { return coordinates_; }
   [[nodiscard]] int terms() const { return static_cast<int>(data_.log_before.size()); }
   [[nodiscard]] double scale() const { return 1; }

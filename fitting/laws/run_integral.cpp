@@ -18,7 +18,7 @@ constexpr double kStep = 0.7;             // the longest mean distance of nodes 
 constexpr std::size_t kMostPanels = 400;  // a bound on the work where nothing resolves: values that are not finite
 constexpr double kLogSqrt2Pi = 0.91893853320467274178;
 
-double log_choose(double n, double s) {
+double log_binomial(double n, double s) {
   return log_gamma(n + 1) - log_gamma(s + 1) - log_gamma(n - s + 1);
 }
 
@@ -71,7 +71,7 @@ RunPoints::RunPoints(const std::vector<double>& log_tokens, const std::vector<do
     // accuracy * count of a whole number of hits is whole but for rounding
     if (std::abs(successes[j] - std::round(successes[j])) < 1e-9 * counts[j]) successes[j] = std::round(successes[j]);
     misses.push_back(counts[j] - successes[j]);
-    log_choose += fitting::log_choose(counts[j], successes[j]);
+    log_choose.push_back(log_binomial(counts[j], successes[j]));
   }
   log_d_lanes = lanes_of(log_d, log_d.back());
   successes_lanes = lanes_of(successes, 0);
@@ -88,19 +88,13 @@ RunIntegral::RunIntegral(const RunPoints& points, const PanelRule& rule, const d
       sigma_(std::exp(x[4])),
       phi_(std::exp(x[5])),
       log_sigma_(x[4]) {
-  constant_ = points.log_choose - log_sigma_ - kLogSqrt2Pi;
-  double n = -1;
-  const GammaFamily below = gamma_family(phi_);
-  GammaFamily total;
-  for (const double count : points.counts) {
-    if (count != n) {
-      const GammaFamily above = gamma_family(count + phi_);
-      total = {above.log_gamma - below.log_gamma, above.digamma - below.digamma, above.trigamma - below.trigamma};
-      n = count;
-    }
-    totals_.push_back(total);
-    constant_ -= total.log_gamma;
+  constant_ = -log_sigma_ - kLogSqrt2Pi;
+  for (std::size_t j = 0; j < points.counts.size(); ++j) {
+    const bool known = j > 0 && points.counts[j] == points.counts[j - 1];
+    totals_.push_back(known ? totals_.back() : total_of(points.counts[j], phi_));
+    offsets_.push_back(points.log_choose[j] - totals_[j].value);
   }
+  offset_lanes_ = lanes_of(offsets_, 0);
   const std::vector<Gap> all = gaps();
   find_mode(all);
   const double low = mode_ - reach(-1), high = mode_ + reach(+1);
@@ -126,7 +120,7 @@ Batch RunIntegral::log_integrand(const Batch& v) const {
   Batch sum = constant_ - 0.5 * ((v - mu_) / sigma_).square();
   for (std::size_t j = 0; j < points_.log_d.size(); ++j) {
     const Batch m = mean(sigmoid_of(k_ * (points_.log_d[j] - v)));
-    sum += log_beta_binomial(points_.successes[j], points_.misses[j], m, phi_);
+    sum += log_beta_binomial(points_.successes[j], points_.misses[j], m, phi_, offsets_[j]);
   }
   return sum;
 }
@@ -136,7 +130,7 @@ double RunIntegral::log_integrand(double v) const {
   double sum = constant_ - 0.5 * z * z;
   for (std::size_t b = 0; b < points_.log_d_lanes.size(); ++b) {
     const Batch m = mean(sigmoid_of(k_ * (points_.log_d_lanes[b] - v)));
-    sum += log_beta_binomial(points_.successes_lanes[b], points_.misses_lanes[b], m, phi_).sum();
+    sum += log_beta_binomial(points_.successes_lanes[b], points_.misses_lanes[b], m, phi_, offset_lanes_[b]).sum();
   }
   return sum;
 }
@@ -149,7 +143,7 @@ Dual2<1> RunIntegral::log_integrand_in_v(double v) const {
   MeanTerm term;
   for (std::size_t b = 0; b < points_.log_d_lanes.size(); ++b) {
     const Batch rise = sigmoid_of(k_ * (points_.log_d_lanes[b] - v)), slope = rise * (1 - rise);
-    mean_term(points_.successes_lanes[b], points_.misses_lanes[b], mean(rise), phi_, term);
+    mean_term(points_.successes_lanes[b], points_.misses_lanes[b], mean(rise), phi_, offset_lanes_[b], term);
     const Batch m_v = -kInside * span_ * k_ * slope, m_vv = -k_ * (1 - 2 * rise) * m_v;
     sum.v += term.value.sum();
     sum.g[0] += (term.m * m_v).sum();
@@ -174,7 +168,8 @@ std::vector<RunIntegral::Gap> RunIntegral::gaps() const {
       const std::size_t lane = (e - 1) % kBatch, b = (e - 1) / kBatch;
       if (lane == 0) {
         const Batch &s = points_.successes_lanes[b], &f = points_.misses_lanes[b];
-        gain = log_beta_binomial(s, f, low, phi_) - log_beta_binomial(s, f, high, phi_);
+        const Batch none = Batch::Zero();
+        gain = log_beta_binomial(s, f, low, phi_, none) - log_beta_binomial(s, f, high, phi_, none);
       }
       score += gain[static_cast<Eigen::Index>(lane)];
       v = e == n ? std::max(mu_, log_d.back() + 3 * width) : 0.5 * (log_d[e - 1] + log_d[e]);
@@ -329,10 +324,10 @@ void RunIntegral::nodes_in_shape(const Batch& v, Batch& value, std::array<Batch,
   PointTerm p;
   for (std::size_t j = 0; j < points_.log_d.size(); ++j) {
     const Batch t = k_ * (points_.log_d[j] - v), s = sigmoid_of(t), s1 = s * (1 - s);
-    point_term(points_.successes[j], points_.misses[j], mean(s), phi_, totals_[j], p);
+    point_term(points_.successes[j], points_.misses[j], mean(s), phi_, offsets_[j], totals_[j], p);
     const Batch m_c = kInside * (1 - s), m_a = kInside * s, rise = kInside * s1 * t, m_k = span_ * rise;
     const Batch m_kk = kInside * span_ * s1 * t * ((1 - 2 * s) * t + 1);
-    value += p.value + totals_[j].log_gamma;  // the totals are in constant_
+    value += p.value;
     g[0] += p.m * m_c;
     g[1] += p.m * m_a;
     g[2] += p.m * m_k;

@@ -42,9 +42,8 @@ struct PanelRule {
 struct RunPoints {
   RunPoints(const std::vector<double>& log_tokens, const std::vector<double>& successes,
             const std::vector<double>& counts);
-  std::vector<double> log_d, successes, misses, counts;
+  std::vector<double> log_d, successes, misses, counts, log_choose;
   std::vector<Batch> log_d_lanes, successes_lanes, misses_lanes;
-  double log_choose = 0;  // sum over the points
 };
 
 // The scalars of one run: mu, c0, A, ln k, ln sigma, ln phi.
@@ -90,8 +89,10 @@ class RunIntegral {
   const PanelRule& rule_;
   double mu_, c0_, span_, k_, sigma_, phi_;
   double log_sigma_;
-  std::vector<GammaFamily> totals_;
-  double constant_ = 0;  // what does not depend on v: choose, totals, the normal's factor
+  std::vector<Total> totals_;
+  std::vector<double> offsets_;  // log_choose - total
+  std::vector<Batch> offset_lanes_;
+  double constant_ = 0;  // ln of the normal's factor
   double mode_ = 0, sd_ = 1, top_ = 0;
   std::vector<Nodes> nodes_;
   double integral_ = 0;  // over exp(top_)

@@ -32,8 +32,9 @@ struct Options {
   std::optional<double> threshold;
   std::vector<std::string> predict, against;
   std::string holdout, svg;
-  fitting::CompareOptions compare{200, 1, 0};
-  bool no_store = false, no_cure = false;
+  int simulations = 199;
+  std::uint64_t seed = 1;
+  bool no_store = false, no_cure = false, asymptote = false;
 };
 
 void check(const Options& options) {
@@ -66,7 +67,7 @@ search::EmergenceData read_table(const Options& options) {
   asked.indicators = search::indicator_columns(table, terms);
   asked.metric = options.metric;
   asked.threshold = options.threshold;
-  asked.counts = options.fit.law == "F1";
+  asked.counts = options.fit.law == "F1" || options.asymptote;
   return search::read_emergence_table(table, asked);
 }
 
@@ -106,11 +107,15 @@ Report report_on(const Options& options, const search::EmergenceData& data) {
     report.text += "\nhold-out " + options.holdout + "\n" + fitting::to_text(held_out);
   }
   if (!options.against.empty()) {
-    auto compare = options.compare;
-    compare.threads = options.common.threads;
+    const fitting::CompareOptions compare{options.simulations, options.seed, options.common.threads};
     const auto comparison = search::compare_terms(data, options.fit, analysis.fit, sets_to_compare(options), compare);
     report.json["comparison"] = search::comparison_json(comparison);
     report.text += "\n" + search::comparison_text(comparison);
+  }
+  if (options.asymptote) {
+    const auto test = search::common_asymptote(data, options.fit, options.simulations, options.seed);
+    report.json["asymptote"] = nlohmann::ordered_json::parse(fitting::to_json(test));
+    report.text += "\n" + fitting::to_text(test);
   }
   return report;
 }
@@ -152,9 +157,7 @@ void add_source_options(CLI::App& command, Options& options) {
 }
 
 void add_law_options(CLI::App& command, Options& options) {
-  command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"F1", "F3"}));
+  command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")->capture_default_str();
   command
       .add_option("--terms", options.fit.terms,
                   "columns of ln D50, e.g. ln_window,nope (default: all that vary); columns of the table may be named")
@@ -178,7 +181,10 @@ void add_check_options(CLI::App& command, Options& options) {
       .add_option("--against", options.against,
                   "other terms, e.g. ln_N,nope or none: likelihood ratio, AIC and BIC; repeatable (F3)")
       ->allow_extra_args(false);
-  command.add_option("--simulations", options.compare.simulations, "of the likelihood ratio's parametric bootstrap")
+  command.add_flag("--asymptote", options.asymptote,
+                   "test whether the curves of all designs end on one plateau (as F1; needs counts)");
+  command.add_option("--seed", options.seed, "of the simulations")->capture_default_str();
+  command.add_option("--simulations", options.simulations, "of the parametric bootstraps of --against and --asymptote")
       ->capture_default_str()
       ->check(CLI::Range(0, 1000000));
 }

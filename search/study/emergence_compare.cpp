@@ -109,6 +109,16 @@ Comparison compare_terms(const EmergenceData& data, const EmergenceFitOptions& o
   return comparison;
 }
 
+fitting::AsymptoteTest common_asymptote(const EmergenceData& data, const EmergenceFitOptions& options, int simulations,
+                                        std::uint64_t seed) {
+  fitting::AsymptoteOptions asked;
+  if (!options.terms.empty()) asked.terms = options.terms;
+  asked.replicates = simulations;
+  asked.seed = seed;
+  asked.threads = options.threads;
+  return fitting::test_common_asymptote(curve_runs(data), asked);
+}
+
 std::string comparison_text(const Comparison& comparison) {
   std::string text;
   for (const auto& other : comparison.against) {

@@ -1,13 +1,15 @@
 // What a fit of emergence is checked by, as `fit emergence` asks for it: hold-out of sizes, designs or windows, and
-// likelihood ratios against other sets of terms.
+// likelihood ratios against other sets of terms, and the test of a common plateau.
 //
 // Errors: model::InputError for rules and terms that say nothing the data know. Thread-safety: pure functions.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "fitting/asymptote.hpp"
 #include "fitting/compare.hpp"
 #include "fitting/hold_out.hpp"
 #include "search/study/emergence_fit.hpp"
@@ -36,6 +38,10 @@ struct Comparison {
                                        const fitting::EmergenceFit& fit,
                                        const std::vector<std::vector<std::string>>& against,
                                        const fitting::CompareOptions& compare);
+
+// "All hybrids converge" as a test: one plateau for all designs against one a design. Needs counts.
+[[nodiscard]] fitting::AsymptoteTest common_asymptote(const EmergenceData& data, const EmergenceFitOptions& options,
+                                                      int simulations, std::uint64_t seed);
 
 [[nodiscard]] std::string comparison_text(const Comparison& comparison);
 // {likelihood_ratios [{terms, larger, nested, added, statistic, degrees, p, p_bootstrap, simulations, aic_gain,

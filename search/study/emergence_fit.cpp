@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
-#include "fitting/distributions.hpp"
 #include "fitting/input_error.hpp"
 #include "model/design/input_error.hpp"
 #include "search/study/emergence_report.hpp"
@@ -85,7 +85,8 @@ fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFi
   check_terms("--cure-terms", data, options.cure_terms);
   check_crossings(data);
   if (options.law != "F3" && options.law != "F1") {
-    throw model::InputError("--law '" + options.law + "' is none of F1, F3");
+    throw model::InputError(options.law == "F2" ? "F2 is a law of losses: hylas fit loss --law efficiency"
+                                                : "--law '" + options.law + "' is none of F1, F3; see: hylas fit list");
   }
   auto fit = options.law == "F3" ? fitting::fit_emergence_time(emergence_runs(data), fitting_options(options))
                                  : fitting::fit_emergence_curve(curve_runs(data), fitting_options(options));
@@ -93,29 +94,17 @@ fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFi
   return fit;
 }
 
-std::optional<LackOfFit> lack_of_fit(const EmergenceData& data, const fitting::EmergenceFit& fit) {
-  auto saturated = emergence_runs(data);
-  std::vector<std::string> designs;
-  for (const auto& run : saturated) {
-    if (std::find(designs.begin(), designs.end(), run.design) == designs.end()) designs.push_back(run.design);
-  }
-  const auto degrees = static_cast<int>(designs.size()) - 1 - static_cast<int>(fit.columns.names.size());
-  if (fit.fit.law != "F3" || degrees < 1) return std::nullopt;
-  designs.erase(designs.begin());  // the intercept's
-  for (auto& run : saturated) {
-    run.x.indicators.clear();
-    for (const auto& design : designs) run.x.indicators.emplace_back(design, run.design == design ? 1.0 : 0.0);
-  }
+std::optional<fitting::LikelihoodRatio> lack_of_fit(const EmergenceData& data, const fitting::EmergenceFit& fit) {
+  if (fit.fit.law != "F3") return std::nullopt;
   fitting::EmergenceOptions options;
-  options.terms = designs;
-  options.intervals = false;
-  const auto full = fitting::fit_emergence_time(saturated, options);
-  const auto statistic = 2 * (full.fit.log_likelihood - fit.fit.log_likelihood);
-  return LackOfFit{statistic, degrees, fitting::chi_squared_survival(statistic, degrees)};
+  options.terms = fit.columns.names;
+  options.cure_terms = fit.cure_columns.names;
+  options.cure = fit.cure_logit || fit.fit.has("pi");
+  return fitting::lack_of_fit(emergence_runs(data), options);
 }
 
-std::string lack_of_fit_text(const std::optional<LackOfFit>& lack) {
-  if (!lack || lack->p >= 0.05) return "";
+std::string lack_of_fit_text(const std::optional<fitting::LikelihoodRatio>& lack) {
+  if (!lack || !(lack->p < 0.05)) return "";
   return fmt::format(
       "The law misses some designs' own D50 (likelihood ratio {:.1f}, {} degree{} of freedom, p {:.2g}): where the "
       "measured "
@@ -158,6 +147,7 @@ nlohmann::ordered_json emergence_json(const EmergenceData& data, const Emergence
   json["other_recipes"] = data.other_recipes;
   if (const auto& lack = analysis.lack) {
     json["lack_of_fit"] = {{"statistic", lack->statistic}, {"degrees", lack->degrees}, {"p", lack->p}};
+    if (std::isnan(lack->p)) json["lack_of_fit"]["p"] = nullptr;
   }
   auto dropped = nlohmann::ordered_json::object();
   for (const auto& [name, why] : analysis.fit.columns.dropped) dropped[name] = why;

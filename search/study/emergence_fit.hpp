@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "fitting/compare.hpp"
 #include "fitting/emergence.hpp"
 #include "search/study/emergence_data.hpp"
 
@@ -33,19 +34,15 @@ void check_terms(const char* flag, const EmergenceData& data, const std::vector<
 // Whether the law's columns tell the designs apart as well as one D50 a design would (likelihood ratio, F3 only). A
 // small p says that the law bends away from its own designs: their measured D50 is the better guide. None where the law
 // has as many columns as there are designs to tell apart.
-struct LackOfFit {
-  double statistic = 0;
-  int degrees = 0;
-  double p = 1;  // asymptotic
-};
-[[nodiscard]] std::optional<LackOfFit> lack_of_fit(const EmergenceData& data, const fitting::EmergenceFit& fit);
+[[nodiscard]] std::optional<fitting::LikelihoodRatio> lack_of_fit(const EmergenceData& data,
+                                                                  const fitting::EmergenceFit& fit);
 // A sentence where p < 0.05, else "".
-[[nodiscard]] std::string lack_of_fit_text(const std::optional<LackOfFit>& lack);
+[[nodiscard]] std::string lack_of_fit_text(const std::optional<fitting::LikelihoodRatio>& lack);
 
 struct EmergenceAnalysis {
   fitting::EmergenceFit fit;
   std::vector<fitting::D50> d50;  // one a design of the data
-  std::optional<LackOfFit> lack;
+  std::optional<fitting::LikelihoodRatio> lack;
 };
 [[nodiscard]] EmergenceAnalysis analyse_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});
 // D50 of designs, in their order, with profile intervals.

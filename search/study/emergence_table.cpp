@@ -54,8 +54,8 @@ class Roles {
 }
 
 std::vector<bool> equal_to(const std::vector<std::string>& values, const std::string& wanted) {
-  std::vector<bool> mask;
-  for (const auto& value : values) mask.push_back(value == wanted);
+  std::vector<bool> mask(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) mask[i] = values[i] == wanted;
   return mask;
 }
 

@@ -10,6 +10,7 @@
 #include "fitting/distributions.hpp"
 #include "fitting/parallel.hpp"
 #include "fitting/simulate.hpp"
+#include "fitting/simulate_curves.hpp"
 #include "tests/catch.hpp"
 #include "tests/fitting/support.hpp"
 
@@ -215,4 +216,59 @@ TEST_CASE("likelihood ratio: the parametric bootstrap holds its level in small s
   CHECK(bootstrap >= 0.015);
   CHECK(bootstrap <= 0.09);  // three standard errors
   CHECK(missing <= 4);
+}
+
+namespace {
+
+// 18 curves; NoPE changes nothing.
+std::vector<CurveRun> curves() {
+  std::vector<CurveRun> runs;
+  Stream stream(36, 0);
+  for (const double window : {16.0, 64.0, 256.0}) {
+    for (const double nope : {0.0, 1.0}) {
+      for (int s = 0; s < 3; ++s) {
+        const std::string design = std::to_string(window) + "/" + std::to_string(nope);
+        CurveRun run{design, s, {1e6, window, 0.5, nope, 0, {}}, {}, {}, {}};
+        for (double d = 1e8; d < 2e10; d *= 1.5) run.tokens.push_back(d);
+        run.accuracy.assign(run.tokens.size(), 0);
+        run.count.assign(run.tokens.size(), 200);
+        const double mu = std::log(1e9) + 0.3 * std::log(window / 64);
+        runs.push_back(simulate_curve(run, mu, {0.02, 0.95, 4, 0.2, 80}, stream));
+      }
+    }
+  }
+  return runs;
+}
+
+}  // namespace
+
+TEST_CASE("F1: the likelihood ratio of two fits, its bootstrap by simulated curves, the same on any threads") {
+  const auto runs = curves();
+  const auto small = with({"ln_window"}), large = with({"ln_window", "nope"});
+  const Fit a = fit_emergence_curve(runs, small).fit, b = fit_emergence_curve(runs, large).fit;
+  REQUIRE(a.converged);
+  REQUIRE(b.converged);
+  const LikelihoodRatio ratio = compare_nested(runs, small, large, {.simulations = 9, .seed = 2});
+  CHECK(ratio.statistic == Approx(2 * (b.log_likelihood - a.log_likelihood)).margin(1e-4));
+  CHECK(ratio.added == std::vector<std::string>{"nope"});
+  CHECK(ratio.p > 0.01);
+  CHECK(ratio.simulations >= 8);
+  const LikelihoodRatio threads = compare_nested(runs, small, large, {.simulations = 9, .seed = 2, .threads = 3});
+  CHECK(threads.p_bootstrap == ratio.p_bootstrap);
+  CHECK(threads.statistic == ratio.statistic);
+  CHECK_THROWS_AS(compare_nested(runs, with({"nope"}), with({"ln_window"})), InputError);
+}
+
+TEST_CASE("F1: the parametric bootstrap finds an effect, and agrees with chi-squared where there is none", "[slow]") {
+  const auto runs = curves();
+  const CompareOptions options{.simulations = 199, .seed = 2, .threads = 0};
+  const LikelihoodRatio null = compare_nested(runs, with({"ln_window"}), with({"ln_window", "nope"}), options);
+  std::printf("F1, 18 curves: NoPE without effect has p %.3f (chi-squared), %.3f (%d studies)\n", null.p,
+              null.p_bootstrap, null.simulations);
+  CHECK(null.simulations >= 190);
+  // Three standard errors of a p from 199 studies, and .05 for what chi-squared does not know with 18 runs.
+  CHECK(null.p_bootstrap == Approx(null.p).margin(0.15));
+  const LikelihoodRatio effect = compare_nested(runs, with({"nope"}), with({"nope", "ln_window"}), options);
+  CHECK(effect.p < 1e-6);
+  CHECK(effect.p_bootstrap == Approx(1.0 / (1 + effect.simulations)));
 }

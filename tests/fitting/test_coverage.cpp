@@ -178,6 +178,7 @@ TEST_CASE("coverage in harder studies: few runs, a grid coarser than sigma, runs
       CHECK(coverage >= least);
       CHECK(coverage <= 0.94);
     }
+    CHECK(cell.not_converged == 0);
   };
   covers("12 runs", {.d_max = 1e12, .seeds = 1, .sizes = {15e6, 31e6}}, 0.872);
   covers("24 runs", {.d_max = 1e12, .seeds = 2, .sizes = {15e6, 31e6}}, 0.872);

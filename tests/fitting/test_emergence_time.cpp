@@ -256,6 +256,29 @@ TEST_CASE("when every run emerged pi is on its bound, and short runs cannot tell
   CHECK(has(few.fit.parameter("pi").why, "under 3"));
 }
 
+// Cells of .35 in ln D: where seeds differ by a tenth of that, any sigma below a sixth of a cell fits as well.
+TEST_CASE("small studies converge; where seeds differ by less than the evaluation grid sigma is on its bound") {
+  EmergenceOptions options = study_options();
+  options.intervals = false;
+  int on_bound = 0;
+  for (std::uint64_t r = 0; r < 60; ++r) {
+    const auto small = testing::censoring_study(97, r, {.d_max = 1e12, .seeds = 1, .sizes = {15e6, 31e6}});
+    CHECK(fit_emergence_time(small, options).fit.converged);
+    const auto equal = testing::censoring_study(98, r, {.d_max = 5e9, .seeds = 2, .sigma = 0.03});
+    const Fit fit = fit_emergence_time(equal, options).fit;
+    INFO("repetition " << r << "\n" << to_text(fit));
+    CHECK(fit.converged);
+    const Parameter& sigma = fit.parameter("sigma");
+    const bool bound = !sigma.identified && has(sigma.why, "on its lower bound");
+    on_bound += bound;
+    CHECK(bound == std::ranges::any_of(fit.warnings, [](const auto& w) { return has(w, "evaluate more often"); }));
+    // A sixth of ln 2 / 2, or of the last cell, ln(5e9 / 4e9), where a tenth of the runs crossed in it.
+    if (bound) CHECK(sigma.estimate > 0.9999 * std::log(5.0 / 4) / 6);
+    if (bound) CHECK(sigma.estimate < 1.0001 * std::log(2.0) / 12);
+  }
+  CHECK(on_bound > 40);
+}
+
 TEST_CASE("columns: constant and collinear ones are dropped by name, unknown ones refused") {
   const auto runs = simulate(4, 1e8, 1, 0.08, 8);
   const EmergenceFit result = fit_emergence_time(runs, {});
@@ -334,7 +357,7 @@ TEST_CASE("bad runs are named") {
     return message(copy);
   };
   const std::string name = "run of '" + runs[4].design + "' with seed " + std::to_string(runs[4].seed);
-  CHECK(has(with([](auto& r) { r.d_before = std::nan(""); }), name + ": a token count is NaN"));
+  CHECK(has(with([](auto& r) { r.d_before = std::nan(""); }), name + ": the tokens before its crossing are NaN"));
   CHECK(has(with([](auto& r) { r.d_before = -5; }), "D must be positive"));
   CHECK(has(with([](auto& r) { r.d_before = r.d_after; }), "not in order"));
   CHECK(has(with([](auto& r) {

@@ -46,15 +46,15 @@ double brute_force(const RunPoints& run, const PanelRule& rule, const double* x)
   const double low = std::min(x[0] - 7.5 * sigma, run.log_d.front() - margin);
   const double high = std::max(x[0] + 7.5 * sigma, run.log_d.back() + margin);
   const double h = std::min(sigma / 30, 1 / k / 30);
-  double constant = run.log_choose - x[4] - 0.5 * std::log(2 * std::numbers::pi);
-  for (const double n : run.counts) constant -= log_gamma(n + phi) - log_gamma(phi);
+  const double constant = -x[4] - 0.5 * std::log(2 * std::numbers::pi);
   std::vector<double> logs;
   for (double v = low; v < high; v += h * kBatch) {
     const Batch at = v + h * rule.steps;
     Batch sum = constant - 0.5 * ((at - x[0]) / sigma).square();
     for (std::size_t j = 0; j < run.log_d.size(); ++j) {
       const Batch m = 1e-6 + (1 - 2e-6) * (x[1] + (x[2] - x[1]) / (1 + (-k * (run.log_d[j] - at)).exp()));
-      sum += log_beta_binomial(run.successes[j], run.misses[j], m, phi);
+      const double n = run.counts[j], offset = run.log_choose[j] - (log_gamma(n + phi) - log_gamma(phi));
+      sum += log_beta_binomial(run.successes[j], run.misses[j], m, phi, offset);
     }
     logs.insert(logs.end(), sum.begin(), sum.end());
   }
@@ -115,8 +115,9 @@ TEST_CASE("the batched beta-binomial equals the one by log-gammas, whole or brok
       for (const double misses : {0.0, 3.0, 128.0, 5000.0, 0.75}) {
         Batch m;
         for (int q = 0; q < kBatch; ++q) m[q] = 1e-6 + (1 - 2e-6) * q / (kBatch - 1);
-        const Batch lanes = log_beta_binomial(Batch(Batch::Constant(s)), Batch(Batch::Constant(misses)), m, phi);
-        const Batch at_once = log_beta_binomial(s, misses, m, phi);
+        const Batch lanes =
+            log_beta_binomial(Batch(Batch::Constant(s)), Batch(Batch::Constant(misses)), m, phi, Batch(Batch::Zero()));
+        const Batch at_once = log_beta_binomial(s, misses, m, phi, 0.0);
         for (int q = 0; q < kBatch; ++q) {
           const auto rise = [](double by, double from) { return log_gamma(by + from) - log_gamma(from); };
           const double exact = rise(s, m[q] * phi) + rise(misses, (1 - m[q]) * phi);

@@ -179,6 +179,27 @@ TEST_CASE("terms are compared by likelihood ratio with smaller and larger sets",
   CHECK(text.find("the runs need ln_N, ln_window, nope") != std::string::npos);
 }
 
+TEST_CASE("curves that end on one plateau and curves that do not are told apart", "[program][fit]") {
+  const TempDir dir;
+  dir.write("even.csv", emergence_csv({}));
+  dir.write("uneven.csv", emergence_csv({.uneven = true}));
+  const std::string rest = " --terms ln_N,ln_window,nope --asymptote";
+  const auto even = fit_of(dir, "--input even.csv" + rest)["asymptote"];
+  const auto uneven = fit_of(dir, "--input uneven.csv" + rest)["asymptote"];
+  CHECK(even["verdict"] == "no_difference_seen");
+  CHECK(even["p"].get<double>() > 0.05);
+  CHECK(uneven["verdict"] == "differ");
+  CHECK(uneven["p"].get<double>() < 1e-3);
+  REQUIRE(uneven["separate"]["plateaus"].size() == 8);
+  for (const auto& plateau : uneven["separate"]["plateaus"]) {
+    const auto design = plateau["design"].get<std::string>();
+    INFO(design);
+    // Accuracies are the curve's own, rounded to 1 in 500: several points on the plateau pin it to a hundredth.
+    CHECK(plateau["A"].get<double>() == Approx(design.rfind("w512-nope", 0) == 0 ? 0.72 : 0.92).margin(0.01));
+  }
+  CHECK(run_program(dir, "fit emergence --input even.csv" + rest).out.find("no difference seen") != std::string::npos);
+}
+
 TEST_CASE("what hylas exports, fit emergence reads: the same law as from the store", "[program][fit]") {
   const TempDir dir;
   dir.write("tiny.toml", R"(
