@@ -223,35 +223,27 @@ LossProblem problem_of(const LossModel& model, const LossData& data, const LossO
   return problem;
 }
 
-// Huber's delta from wide to narrow, each minimum the start of the next: towards L1, whose corners stop Newton steps;
-// and from a start whose residuals are nearly all far in the linear part, where the objective has next to no curvature.
-// A start that is not as far off as that is left to its own basin.
-std::vector<double> wider_deltas(const LossProblem& problem, const LossSample& sample, const Vector& start) {
-  if (sample.residual.kind == ResidualLoss::Kind::l1) return {1e-2, 1e-3, 1e-4, 1e-5};
-  if (sample.residual.kind != ResidualLoss::Kind::huber) return {};
-  const Vector off = problem.model.log_losses(sample.features, start) - sample.log_loss;
-  std::vector<double> deltas;
-  if (off.cwiseAbs().mean() < 100 * sample.residual.delta) return deltas;
-  for (const double delta : {1e4, 1e3, 1e2, 1e1}) deltas.push_back(delta * sample.residual.delta);
-  return deltas;
-}
-
 }  // namespace
 
 Solution solve_loss(const LossProblem& problem, const LossSample& sample, const Vector& start, bool near) {
+  const auto objective = problem.model.objective(sample);
+  const bool l1 = sample.residual.kind == ResidualLoss::Kind::l1;
   Vector theta = start;
+  if (!l1) {
+    Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
+    if (s.converged || near || sample.residual.kind == ResidualLoss::Kind::squares) return s;
+    theta = s.theta;
+  }
+  // From far a small delta sees only signs: wide ones first. They also lead an L1 sum to its minimum.
   LossSample smooth = sample;
   smooth.residual.kind = ResidualLoss::Kind::huber;
-  for (const double delta : wider_deltas(problem, sample, start)) {
-    near = true;
+  for (const double delta : {1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5}) {
+    if (!l1 && delta <= sample.residual.delta) break;
     smooth.residual.delta = delta;
     const SolverOptions rough{.tolerance = 1e-3, .near = true};
     theta = minimise(*problem.model.objective(smooth), problem.box, theta, problem.fixed, rough).theta;
   }
-  const auto objective = problem.model.objective(sample);
-  Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
-  if (!s.converged && !near) s = minimise(*objective, problem.box, s.theta, problem.fixed, {.near = true});
-  return s;
+  return minimise(*objective, problem.box, theta, problem.fixed, {.near = true});
 }
 
 LossFit fit_loss(const LossLaw& law, const LossData& data, const LossOptions& options) {

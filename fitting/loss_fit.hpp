@@ -18,7 +18,8 @@ struct LossProblem {
   Units units;              // what is resampled
 };
 
-// One start on a sample; `near`: it is near a minimum. An L1 sum is approached through Huber sums of shrinking delta.
+// One start on a sample; `near`: it is near a minimum. Where the solver does not arrive from far, and for L1, through
+// Huber sums of shrinking delta.
 [[nodiscard]] Solution solve_loss(const LossProblem& problem, const LossSample& sample, const Vector& start, bool near);
 
 // Bootstrap draws, intervals and what they show not to be identified.

@@ -10,8 +10,8 @@ namespace hylas::fitting {
 namespace {
 
 constexpr int kLineEvaluations = 12;
-constexpr int kIdleSteps = 6;       // without halving the first-order norm: noise in the objective, or a long way to go
-constexpr double kLineSlope = 0.1;  // a line search ends where the slope has fallen to this share
+constexpr int kIdleSteps = 12;       // without halving the first-order norm: noise in the objective, or a long way to go
+constexpr double kLineSlope = 0.3;  // a line search ends where the slope has fallen to this share
 
 // -|H|^-1 g over the free coordinates: a descent direction also where H has negative curvature.
 Vector direction_of(const Solution& s, const std::vector<int>& free) {

@@ -56,7 +56,12 @@ class NewtonModel final : public ceres::CostFunction {
     const double value = space_.objective.derivatives(theta, gradient, hessian);
     const Vector g = gradient(space_.free);
     const Matrix h = hessian(space_.free, space_.free);
-    if (!std::isfinite(value) || !g.allFinite() || !h.allFinite()) return false;
+    if (!std::isfinite(value) || !g.allFinite() || !h.allFinite()) {
+      // A flat model ends Ceres' loop here without a word on stderr; our own check then says that this is no minimum.
+      Eigen::Map<Matrix>(jacobians[0], n, n).setZero();
+      *offset_ = -2 * value;
+      return std::isfinite(value);
+    }
     const Eigen::SelfAdjointEigenSolver<Matrix> eigen(h);
     const Vector size = eigen.eigenvalues().cwiseAbs();
     const Vector root = size.cwiseMax(1e-14 * size.maxCoeff()).cwiseMax(1e-100).cwiseSqrt();

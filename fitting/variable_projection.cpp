@@ -81,6 +81,7 @@ bool close(const std::vector<int>& a, const std::vector<int>& b) {
 
 std::vector<double> log_spaced(double low, double high, int count) {
   std::vector<double> values;
+  values.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) values.push_back(low * std::pow(high / low, i / (count - 1.0)));
   return values;
 }
@@ -121,6 +122,7 @@ std::vector<Vector> projected_starts(const ProjectionGrid& grid, const Vector& l
     if (!near) kept.push_back(&cells[i]);
   }
   std::vector<Vector> starts;
+  starts.reserve(kept.size());
   for (const Cell* cell : kept) starts.push_back(cell->theta);
   return starts;
 }

@@ -29,6 +29,7 @@ const fitting::LossLawText& law_text(const std::string& name) {
   const auto found = std::ranges::find(laws, name, &fitting::LossLawText::name);
   if (found != laws.end()) return *found;
   std::vector<std::string> names;
+  names.reserve(laws.size());
   for (const auto& law : laws) names.push_back(law.name);
   const auto guess = model::nearest(name, names);
   throw model::InputError(fmt::format("unknown loss law '{}'{}; known: {} (see hylas fit list)", name,
