@@ -231,7 +231,7 @@ Solution solve_loss(const LossProblem& problem, const LossSample& sample, const 
   Vector theta = start;
   if (!l1) {
     Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
-    if (s.converged || near || sample.residual.kind == ResidualLoss::Kind::squares) return s;
+    if (s.converged || sample.residual.kind == ResidualLoss::Kind::squares) return s;
     theta = s.theta;
   }
   // From far a small delta sees only signs: wide ones first. They also lead an L1 sum to its minimum.

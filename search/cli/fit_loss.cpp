@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -13,15 +14,19 @@
 #include "search/cli/exit_code.hpp"
 #include "search/cli/fit.hpp"
 #include "search/cli/fit_pairs.hpp"
+#include "search/cli/store_options.hpp"
+#include "search/study/loss_rows.hpp"
 
 namespace hylas::cli {
 namespace {
 
 struct Options {
   CommonOptions common;
+  StoreOptions store;
   fitting::LossOptions fit;
-  std::string input, law = "chinchilla", intervals = "bootstrap", holdout;
+  std::string input, law = "chinchilla", intervals = "bootstrap", holdout, metric = "loss", predict_input;
   std::vector<std::string> columns, predict, fix, bound, set;
+  bool perplexity = false, every_evaluation = false;
 };
 
 const fitting::LossLawText& law_text(const std::string& name) {
@@ -34,60 +39,6 @@ const fitting::LossLawText& law_text(const std::string& name) {
   const auto guess = model::nearest(name, names);
   throw model::InputError(fmt::format("unknown loss law '{}'{}; known: {} (see hylas fit list)", name,
                                       guess.empty() ? "" : ", did you mean '" + guess + "'?", fmt::join(names, ", ")));
-}
-
-std::string column_of(const Pairs& columns, const std::string& role) {
-  const auto found = columns.find(role);
-  return found == columns.end() ? role : found->second;
-}
-
-// The law's columns, the loss (or the logarithm of a perplexity), runs and weights.
-fitting::LossData read_data(const fitting::Table& table, const fitting::LossLawText& law, const Pairs& columns) {
-  fitting::LossData data;
-  for (const auto& column : law.columns) {
-    const auto name = column_of(columns, column.name);
-    if (!column.required && columns.count(column.name) == 0 && !table.has(name)) continue;
-    data.columns[column.name] = table.numbers(name, column.positive);
-  }
-  if (columns.count("perplexity") != 0) {
-    const auto name = columns.at("perplexity");
-    data.loss = table.numbers(name, true);
-    for (std::size_t i = 0; i < data.loss.size(); ++i) {
-      if (data.loss[i] <= 1) {
-        throw model::InputError(fmt::format("line {}, column '{}': a perplexity must be above 1 ({})", table.line_of(i),
-                                            name, data.loss[i]));
-      }
-      data.loss[i] = std::log(data.loss[i]);
-    }
-  } else {
-    data.loss = table.numbers(column_of(columns, "loss"), true);
-  }
-  if (columns.count("weight") != 0) data.weight = table.numbers(columns.at("weight"));
-  if (columns.count("run") != 0 ||
-      (law.columns.end() != std::ranges::find(law.columns, "run", &fitting::LossColumnText::name)))
-    data.run = table.texts(column_of(columns, "run"));
-  return data;
-}
-
-// True for the rows that are held out: `largest:N` (the rows with the largest N), or COLUMN=VALUE.
-std::vector<bool> held_out(const fitting::Table& table, const Pairs& columns, const std::string& rule) {
-  std::vector<bool> mask(table.rows(), false);
-  if (rule.rfind("largest:", 0) == 0) {
-    const auto values = table.numbers(column_of(columns, rule.substr(8)));
-    const auto largest = *std::max_element(values.begin(), values.end());
-    std::transform(values.begin(), values.end(), mask.begin(), [&](double v) { return v == largest; });
-  } else if (const auto equal = rule.find('='); equal != std::string::npos) {
-    const auto values = table.texts(column_of(columns, rule.substr(0, equal)));
-    const auto wanted = rule.substr(equal + 1);
-    std::transform(values.begin(), values.end(), mask.begin(), [&](const auto& v) { return v == wanted; });
-  } else {
-    throw model::InputError("--holdout takes largest:N or COLUMN=VALUE, not '" + rule + "'");
-  }
-  const auto count = std::count(mask.begin(), mask.end(), true);
-  if (count == 0) throw model::InputError("--holdout " + rule + " holds out no row");
-  if (count == static_cast<std::ptrdiff_t>(mask.size()))
-    throw model::InputError("--holdout " + rule + " leaves no row");
-  return mask;
 }
 
 void read_options(Options& options) {
@@ -109,6 +60,27 @@ void read_options(Options& options) {
   }
 }
 
+search::LossRows read_rows(const Options& options, const fitting::LossLawText& law) {
+  const bool table = !options.input.empty();
+  if (table == !options.store.file.empty()) {
+    throw model::InputError(table ? "--db and --input are both given: the rows come from one of them"
+                                  : "rows come from a store (--db F) or from a table (--input F); give one of them");
+  }
+  std::vector<std::string> roles = {"loss", "run", "weight"};
+  for (const auto& column : law.columns) roles.push_back(column.name);
+  search::LossRows rows;
+  if (table) {
+    rows = search::loss_rows_of_table(fitting::Table::read(options.input), law,
+                                      parse_pairs("--columns", options.columns, roles));
+  } else {
+    if (!options.columns.empty()) throw model::InputError("--columns names columns of a table: it needs --input");
+    rows = search::loss_rows_of_study(options.store.open(db::Access::read), options.store.study, options.metric,
+                                      options.every_evaluation);
+  }
+  if (options.perplexity) search::take_logarithm(rows);
+  return rows;
+}
+
 fitting::LossPrediction predict(const fitting::LossFit& fit, const fitting::LossLawText& law,
                                 const std::vector<std::string>& items) {
   std::vector<std::string> known;
@@ -127,51 +99,78 @@ fitting::LossPrediction predict(const fitting::LossFit& fit, const fitting::Loss
   return fitting::predict_loss(fit, row).front();
 }
 
-std::string interval_text(double low, double high) {
-  return std::isfinite(low) ? fmt::format(" ({:.5f} to {:.5f})", low, high) : "";
-}
+struct Report {
+  nlohmann::ordered_json json;
+  std::string text;
+};
 
 nlohmann::ordered_json number(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
 }
 
+std::string interval_text(double low, double high) {
+  return std::isfinite(low) ? fmt::format(" ({:.5f} to {:.5f})", low, high) : "";
+}
+
+nlohmann::ordered_json prediction_json(const fitting::LossFit& fit, const fitting::LossPrediction& p) {
+  return {{"loss", p.loss},
+          {fmt::format("ci{:g}", 100 * fit.fit.level), {number(p.ci_low), number(p.ci_high)}},
+          {"warnings", p.warnings}};
+}
+
+void add_hold_out(Report& report, const fitting::LossFit& fit, const fitting::LossData& data, const std::string& rule) {
+  const auto held = fitting::hold_out(fit, data);
+  report.json["holdout"] = {
+      {"rule", rule}, {"rows", held.rows}, {"rmse_log", number(held.rmse_log)}, {"coverage", number(held.coverage)}};
+  report.text +=
+      fmt::format("hold-out {}: {} rows, root mean square error of ln loss {:.5f}", rule, held.rows, held.rmse_log);
+  if (std::isfinite(held.coverage)) {
+    report.text += fmt::format("; {:.0f}% lie inside their {:g}% intervals", 100 * held.coverage, 100 * fit.fit.level);
+  }
+  report.text += "\n";
+}
+
+void add_predictions(Report& report, const fitting::LossFit& fit, const fitting::LossLawText& law,
+                     const Options& options) {
+  if (!options.predict.empty()) {
+    const auto p = predict(fit, law, options.predict);
+    report.json["prediction"] = prediction_json(fit, p);
+    report.text += fmt::format("predicted loss {:.5f}{}\n", p.loss, interval_text(p.ci_low, p.ci_high));
+    for (const auto& warning : p.warnings) report.text += "warning: " + warning + "\n";
+  }
+  if (options.predict_input.empty()) return;
+  std::vector<std::string> roles = {"run"};
+  for (const auto& column : law.columns) roles.push_back(column.name);
+  std::map<std::string, std::string> columns;
+  for (const auto& [role, name] : parse_pairs("--columns", options.columns, {})) {
+    if (std::ranges::find(roles, role) != roles.end()) columns[role] = name;
+  }
+  const auto table = fitting::Table::read(options.predict_input);
+  const auto predictions = fitting::predict_loss(fit, search::columns_of_table(table, law, columns));
+  report.json["predictions"] = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < predictions.size(); ++i) {
+    const auto& p = predictions[i];
+    report.json["predictions"].push_back(prediction_json(fit, p));
+    report.json["predictions"].back()["line"] = table.line_of(i);
+    report.text +=
+        fmt::format("line {}: predicted loss {:.5f}{}\n", table.line_of(i), p.loss, interval_text(p.ci_low, p.ci_high));
+    for (const auto& warning : p.warnings) report.text += "warning: " + warning + "\n";
+  }
+}
+
 int run(Options options) {
   read_options(options);
   const auto& law = law_text(options.law);
-  std::vector<std::string> roles = {"loss", "perplexity", "run", "weight"};
-  for (const auto& column : law.columns) roles.push_back(column.name);
-  const auto columns = parse_pairs("--columns", options.columns, roles);
-  const auto table = fitting::Table::read(options.input);
-  const auto data = read_data(table, law, columns);
+  const auto rows = read_rows(options, law);
   std::vector<bool> mask;
-  if (!options.holdout.empty()) mask = held_out(table, columns, options.holdout);
-  const auto training = mask.empty() ? data : fitting::rows_where(data, mask, false);
-  const auto fit = fitting::fit_loss(options.law, training, options.fit);
-  auto json = nlohmann::ordered_json::parse(fitting::to_json(fit.fit));
-  json["residual"] = {{"loss", fit.residual}, {"delta", fit.delta}, {"scale", fit.scale}};
-  auto text = fitting::to_text(fit.fit);
-  if (!mask.empty()) {
-    const auto held = fitting::hold_out(fit, fitting::rows_where(data, mask, true));
-    json["holdout"] = {{"rule", options.holdout},
-                       {"rows", held.rows},
-                       {"rmse_log", number(held.rmse_log)},
-                       {"coverage", number(held.coverage)}};
-    text += fmt::format("hold-out {}: {} rows, root mean square error of ln loss {:.5f}", options.holdout, held.rows,
-                        held.rmse_log);
-    if (std::isfinite(held.coverage)) {
-      text += fmt::format("; {:.0f}% lie inside their {:g}% intervals", 100 * held.coverage, 100 * fit.fit.level);
-    }
-    text += "\n";
-  }
-  if (!options.predict.empty()) {
-    const auto p = predict(fit, law, options.predict);
-    json["prediction"] = {{"loss", p.loss},
-                          {fmt::format("ci{:g}", 100 * fit.fit.level), {number(p.ci_low), number(p.ci_high)}},
-                          {"warnings", p.warnings}};
-    text += fmt::format("predicted loss {:.5f}{}\n", p.loss, interval_text(p.ci_low, p.ci_high));
-    for (const auto& warning : p.warnings) text += "warning: " + warning + "\n";
-  }
-  print(options.common.json ? json.dump(2) : text);
+  if (!options.holdout.empty()) mask = search::held_out(rows, options.holdout);
+  const auto fit = fitting::fit_loss(
+      options.law, mask.empty() ? rows.data : fitting::rows_where(rows.data, mask, false), options.fit);
+  Report report{nlohmann::ordered_json::parse(fitting::to_json(fit.fit)), fitting::to_text(fit.fit)};
+  report.json["residual"] = {{"loss", fit.residual}, {"delta", fit.delta}, {"scale", fit.scale}};
+  if (!mask.empty()) add_hold_out(report, fit, fitting::rows_where(rows.data, mask, true), options.holdout);
+  add_predictions(report, fit, law, options);
+  print(options.common.json ? report.json.dump(2) : report.text);
   return exit_ok;
 }
 
@@ -183,12 +182,16 @@ void add_fit_loss(Program& program, CLI::App& parent) {
       add_command(program, parent, "loss", "loss as a function of parameters, tokens and more, by a law of `fit list`",
                   "hylas fit loss --input runs.csv --law chinchilla --columns N=params,D=tokens,loss=val_loss",
                   options->common, [options] { return run(*options); });
-  command->add_option("--input", options->input, "a table: .csv, .tsv or .jsonl")->required();
+  command->add_option("--input", options->input, "a table: .csv, .tsv or .jsonl");
+  options->store.add_to(*command);
+  command->get_option("--db")->required(false);
+  command->add_option("--metric", options->metric, "of a study: what the loss is")->capture_default_str();
+  command->add_flag("--every-evaluation", options->every_evaluation,
+                    "of a study: all evaluations of a run, not only its last");
+  command->add_flag("--perplexity", options->perplexity, "the loss is a perplexity: fit its logarithm");
   command->add_option("--law", options->law, "a name of `hylas fit list`")->capture_default_str();
   command
-      ->add_option("--columns", options->columns,
-                   "N=a,D=b,loss=c, and run=d (what the bootstrap resamples), weight=e; perplexity=c instead of loss "
-                   "fits its logarithm")
+      ->add_option("--columns", options->columns, "N=a,D=b,loss=c, and run=d (what the bootstrap resamples), weight=e")
       ->delimiter(',');
   command->add_option("--residual", options->fit.residual, "loss on ln residuals: huber, l1 or squares")
       ->capture_default_str()
@@ -209,6 +212,8 @@ void add_fit_loss(Program& program, CLI::App& parent) {
   command->add_option("--set", options->set, "NAME=VALUE: settings of the law")->delimiter(',');
   command->add_option("--holdout", options->holdout, "largest:N or COLUMN=VALUE: rows to predict instead of fit");
   command->add_option("--predict", options->predict, "N=...,D=...: the loss expected there")->delimiter(',');
+  command->add_option("--predict-input", options->predict_input,
+                      "a table with the law's columns: the loss expected in every row");
 }
 
 }  // namespace hylas::cli
