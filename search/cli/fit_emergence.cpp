@@ -160,7 +160,7 @@ void add_law_options(CLI::App& command, Options& options) {
   command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")->capture_default_str();
   command
       .add_option("--terms", options.fit.terms,
-                  "columns of ln D50, e.g. ln_window,nope (default: all that vary); columns of the table may be named")
+                  "columns of ln D50, e.g. ln_window,nope, or none (default: all that vary); also columns of the table")
       ->delimiter(',');
   command.add_option("--cure-terms", options.fit.cure_terms, "columns of the chance that a run ever emerges (F3)")
       ->delimiter(',');
@@ -168,6 +168,8 @@ void add_law_options(CLI::App& command, Options& options) {
   command.add_option("--level", options.fit.level, "of the intervals")
       ->capture_default_str()
       ->check(CLI::Range(0.5, 0.999));
+  command.add_flag("--sandwich", options.fit.sandwich,
+                   "quick intervals from the covariance instead of profiles: too narrow with few runs");
   command.add_option("--profile", options.fit.profile, "parameters to give intervals (default: all)")->delimiter(',');
 }
 

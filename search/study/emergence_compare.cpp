@@ -113,7 +113,7 @@ Comparison compare_terms(const EmergenceData& data, const EmergenceFitOptions& o
 fitting::AsymptoteTest common_asymptote(const EmergenceData& data, const EmergenceFitOptions& options, int simulations,
                                         std::uint64_t seed) {
   fitting::AsymptoteOptions asked;
-  if (!options.terms.empty()) asked.terms = options.terms;
+  asked.terms = fitting_options(options).terms;
   asked.replicates = simulations;
   asked.seed = seed;
   asked.threads = options.threads;

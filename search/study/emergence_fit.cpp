@@ -68,6 +68,8 @@ void check_terms(const char* flag, const EmergenceData& data, const std::vector<
 fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
   fitting::EmergenceOptions chosen;
   if (!options.terms.empty()) chosen.terms = options.terms;
+  if (options.terms == std::vector<std::string>{"none"}) chosen.terms.clear();
+  chosen.sandwich = options.sandwich;
   chosen.cure_terms = options.cure_terms;
   chosen.cure = options.cure;
   chosen.level = options.level;
@@ -81,7 +83,7 @@ fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFi
     throw fitting::InputError(data.title +
                               ": no run was evaluated below the threshold or twice above it; train longer");
   }
-  check_terms("--terms", data, options.terms);
+  if (!options.terms.empty()) check_terms("--terms", data, fitting_options(options).terms);
   check_terms("--cure-terms", data, options.cure_terms);
   check_crossings(data);
   if (options.law != "F3" && options.law != "F1") {
@@ -114,6 +116,11 @@ std::string lack_of_fit_text(const std::optional<fitting::LikelihoodRatio>& lack
 
 std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::EmergenceFit& fit,
                                  const std::vector<fitting::DesignCovariates>& designs, int threads) {
+  if (!fit.fit.interval_method.starts_with("profile")) {
+    std::vector<fitting::D50> list;
+    for (const auto& x : designs) list.push_back(fitting::predict_d50(fit, x));
+    return list;
+  }
   return fit.fit.law == "F1" ? fitting::profile_d50(fit, curve_runs(data), designs, threads)
                              : fitting::profile_d50(fit, emergence_runs(data), designs, threads);
 }

@@ -18,10 +18,11 @@ namespace hylas::search {
 
 struct EmergenceFitOptions {
   std::string law = "F3";          // or "F1"
-  std::vector<std::string> terms;  // empty: all of fitting::default_terms() that the designs can tell apart
+  std::vector<std::string> terms;  // empty: all of default_terms() that the designs can tell apart; "none": none
   std::vector<std::string> cure_terms;
   bool cure = true;
   double level = 0.9;
+  bool sandwich = false;  // quick intervals from the covariance instead of profiles: too narrow with few runs
   std::vector<std::string> profile;  // parameters to give intervals; empty: all
   int threads = 0;
 };
@@ -45,7 +46,7 @@ struct EmergenceAnalysis {
   std::optional<fitting::LikelihoodRatio> lack;
 };
 [[nodiscard]] EmergenceAnalysis analyse_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});
-// D50 of designs, in their order, with profile intervals.
+// D50 of designs, in their order; profile intervals where the fit has them, else by the delta method.
 [[nodiscard]] std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::EmergenceFit& fit,
                                                const std::vector<fitting::DesignCovariates>& designs, int threads);
 

@@ -96,10 +96,10 @@ Agreement agreement(std::uint64_t seed, std::uint64_t repetition, double d_max, 
 }  // namespace
 
 TEST_CASE("F1 and F3 agree on D50 within their intervals with none, a third and most of the runs unfinished") {
-  for (const auto& [d_max, share] : {std::pair{kNone, 0.0}, {kThird, 0.3}, {kMost, 0.6}}) {
+  for (const auto& [d_max, share] : {std::pair{kNone, 0.0}, {8e9, 0.3}, {5e9, 0.6}}) {  // one size, the fastest
     const Agreement result = agreement(31, 0, d_max, {104e6});
     INFO("to " << d_max << " tokens, " << result.unfinished << " unfinished");
-    CHECK(result.unfinished == Approx(share).margin(0.2));  // of 18 runs
+    CHECK(result.unfinished == Approx(share).margin(0.2));  // 18 runs: sd .11
     CHECK(result.agree == result.designs);
   }
 }

@@ -100,6 +100,13 @@ TEST_CASE("the options of fit emergence do what they say", "[program][fit]") {
   // A lower threshold is crossed no later, run by run.
   const auto low = fit_of(dir, "--input runs.csv --threshold 0.3");
   CHECK(parameters(low).at("intercept")["estimate"] < parameters(whole).at("intercept")["estimate"]);
+  CHECK(parameters(fit_of(dir, "--input runs.csv --terms none --no-cure")).size() == 2);  // intercept and sigma
+  // Quick intervals are of the same size as profiles, and are not profiles.
+  const auto quick = fit_of(dir, "--input runs.csv --sandwich");
+  CHECK(quick["interval_method"].get<std::string>().find("sandwich") != std::string::npos);
+  const auto width = [](const json& p) { return p["ci90"][1].get<double>() - p["ci90"][0].get<double>(); };
+  CHECK(width(parameters(quick).at("ln_window")) == Approx(width(p90)).epsilon(0.5));
+  CHECK(parameters(quick).at("ln_window")["ci90"] != p90["ci90"]);
   // A column of the table can be a term of the law.
   CHECK(parameters(fit_of(dir, "--input runs.csv --terms ln_window,nope,depth")).count("depth") == 1);
 }
