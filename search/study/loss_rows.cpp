@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "model/design/input_error.hpp"
@@ -16,6 +17,17 @@ namespace {
 std::string column_of(const std::map<std::string, std::string>& columns, const std::string& role) {
   const auto found = columns.find(role);
   return found == columns.end() ? role : found->second;
+}
+
+// As text, or as numbers: 1024 is 1024.0.
+bool same(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  double x = 0, y = 0;
+  const auto whole = [](const std::string& text, double& value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size();
+  };
+  return whole(a, x) && whole(b, y) && x == y;
 }
 
 }  // namespace
@@ -100,7 +112,7 @@ std::vector<bool> held_out(const LossRows& rows, const std::string& rule) {
           fmt::format("--holdout {}: no column '{}'; the columns are {}", rule, name, fmt::join(names, ", ")));
     }
     std::transform(found->second.begin(), found->second.end(), mask.begin(),
-                   [&](const auto& v) { return v == wanted; });
+                   [&](const auto& v) { return same(v, wanted); });
   } else {
     throw model::InputError("--holdout takes largest:N or COLUMN=VALUE, not '" + rule + "'");
   }
