@@ -118,6 +118,7 @@ std::vector<fitting::D50> d50_of(const EmergenceData& data, const fitting::Emerg
                                  const std::vector<fitting::DesignCovariates>& designs, int threads) {
   if (!fit.fit.interval_method.starts_with("profile")) {
     std::vector<fitting::D50> list;
+    list.reserve(designs.size());
     for (const auto& x : designs) list.push_back(fitting::predict_d50(fit, x));
     return list;
   }
