@@ -223,13 +223,21 @@ LossProblem problem_of(const LossModel& model, const LossData& data, const LossO
   return problem;
 }
 
+// Whether a Huber sum has next to no curvature here: its residuals are nearly all far in the linear part. Seeds of the
+// variable projection are not, and keep their own basins.
+bool is_far(const LossProblem& problem, const LossSample& sample, const Vector& theta) {
+  if (sample.residual.kind != ResidualLoss::Kind::huber) return false;
+  const Vector off = problem.model.log_losses(sample.features, theta) - sample.log_loss;
+  return off.cwiseAbs().mean() > 100 * sample.residual.delta;
+}
+
 }  // namespace
 
 Solution solve_loss(const LossProblem& problem, const LossSample& sample, const Vector& start, bool near) {
   const auto objective = problem.model.objective(sample);
   const bool l1 = sample.residual.kind == ResidualLoss::Kind::l1;
   Vector theta = start;
-  if (!l1) {
+  if (!l1 && (near || !is_far(problem, sample, start))) {
     Solution s = minimise(*objective, problem.box, theta, problem.fixed, {.near = near});
     if (s.converged || sample.residual.kind == ResidualLoss::Kind::squares) return s;
     theta = s.theta;
@@ -237,7 +245,7 @@ Solution solve_loss(const LossProblem& problem, const LossSample& sample, const 
   // From far a small delta sees only signs: wide ones first. They also lead an L1 sum to its minimum.
   LossSample smooth = sample;
   smooth.residual.kind = ResidualLoss::Kind::huber;
-  for (const double delta : {1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5}) {
+  for (const double delta : {10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5}) {
     if (!l1 && delta <= sample.residual.delta) break;
     smooth.residual.delta = delta;
     const SolverOptions rough{.tolerance = 1e-3, .near = true};
