@@ -246,6 +246,7 @@ Solution solve_loss(const LossProblem& problem, const LossSample& sample, const 
   LossSample smooth = sample;
   smooth.residual.kind = ResidualLoss::Kind::huber;
   for (const double delta : {10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5}) {
+    if (l1 && delta > 1) continue;
     if (!l1 && delta <= sample.residual.delta) break;
     smooth.residual.delta = delta;
     const SolverOptions rough{.tolerance = 1e-3, .near = true};
