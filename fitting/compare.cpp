@@ -154,6 +154,7 @@ std::optional<LikelihoodRatio> lack_of_fit(const std::vector<EmergenceRun>& runs
   for (const std::string& design : designs) larger.terms.push_back("design " + design);
   const EmergenceFit small = fit_emergence_time(marked, without_intervals(options, compare.threads));
   std::vector<DesignCovariates> x;
+  x.reserve(marked.size());
   for (const EmergenceRun& run : marked) x.push_back(run.x);
   if (choose_columns(x, larger.terms).names.size() == small.columns.names.size()) return std::nullopt;
   return compare_fits(small, fit_emergence_time(marked, larger), marked, compare);

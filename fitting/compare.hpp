@@ -65,7 +65,8 @@ struct CandidateFit {
   int parameters = 0;  // free coordinates
   double log_likelihood = kNaN, aic = kNaN, bic = kNaN;
   double aic_weight = 0;  // exp(-(AIC - least) / 2), of all candidates that converged
-  bool converged = false, identified = false;
+  bool converged = false;
+  bool identified = false;  // as far as bounds, rival basins and the cure fraction tell: profiles are not run
 };
 [[nodiscard]] std::vector<CandidateFit> compare_models(const std::vector<EmergenceRun>& runs,
                                                        const std::vector<Candidate>& candidates, int threads = 1);

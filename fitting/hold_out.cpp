@@ -59,6 +59,7 @@ std::vector<Fold> by_window(const std::vector<EmergenceRun>& runs, double only) 
   }
   if (windows.empty()) throw InputError(fmt::format("hold-out: no run has the window {:g}", only));
   std::vector<Fold> folds;
+  folds.reserve(windows.size());
   for (const double w : windows) {
     folds.push_back(fold_where(runs, w > 0 ? fmt::format("window {:g}", w) : "no window layers",
                                [&](const EmergenceRun& run) { return run.x.window == w; }));
@@ -139,6 +140,7 @@ void summarise(HoldOut& out) {
     out.censored_beyond += run.predicted.estimate > run.last_below;
   }
   std::vector<double> medians;
+  medians.reserve(errors.size());
   for (const auto& [design, values] : errors) medians.push_back(quantile(values, 0.5));
   out.designs = static_cast<int>(medians.size());
   out.median_error = quantile(medians, 0.5);
@@ -154,6 +156,7 @@ double HeldOutRun::error() const {
 HoldOut hold_out(const std::vector<EmergenceRun>& runs, const EmergenceOptions& options, const HoldOutRule& rule) {
   const std::vector<Fold> folds = folds_of(runs, rule);
   std::vector<DesignCovariates> designs;
+  designs.reserve(runs.size());
   for (const EmergenceRun& run : runs) designs.push_back(run.x);
   const Columns all = choose_columns(designs, options.terms);
   std::vector<FoldResult> results(folds.size());

@@ -171,18 +171,21 @@ TEST_CASE("coverage: nominal 90% intervals of D50 at unseen windows cover 86 to 
 
 // Bounds of three standard errors at 1,000 repetitions (.028) around .90, less where a comment says why.
 TEST_CASE("coverage in harder studies: few runs, a grid coarser than sigma, runs that never emerge", "[slow]") {
-  const auto covers = [](const std::string& name, const testing::CensoringStudy& study, double least) {
+  const auto covers = [](const std::string& name, const testing::CensoringStudy& study, double least,
+                         double most = 0.94) {
     const Cell cell = run_cell(study, 1000, 97);
     print(name, cell);
     for (const double coverage : cell.coverage) {
       CHECK(coverage >= least);
-      CHECK(coverage <= 0.94);
+      CHECK(coverage <= most);
     }
     CHECK(cell.not_converged == 0);
   };
   covers("12 runs", {.d_max = 1e12, .seeds = 1, .sizes = {15e6, 31e6}}, 0.872);
   covers("24 runs", {.d_max = 1e12, .seeds = 2, .sizes = {15e6, 31e6}}, 0.872);
   covers("24 runs, 30% censored", {.d_max = 8e9, .seeds = 2, .sizes = {15e6, 31e6}}, 0.86);
+  // Seven runs or so emerge: with six or fewer most intervals are open and all cover.
+  covers("24 runs, 70% censored", {.d_max = 4.8e9, .seeds = 2, .sizes = {15e6, 31e6}}, 0.872, 1.0);
   covers("grid of 3.5 sigma", {.d_max = 1e12, .sigma = 0.10}, 0.872);
   covers("grid of 3.5 sigma, 60% censored", {.d_max = 4.2e9, .sigma = 0.10}, 0.86);
   covers("20% never emerge", {.d_max = 4e10, .pi = 0.8}, 0.872);
