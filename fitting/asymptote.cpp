@@ -246,6 +246,7 @@ AsymptoteTest test_common_asymptote(const std::vector<CurveRun>& runs, const Asy
   check_curves(runs, {});
   const Sharing designs = designs_of(runs), floors = options.floors_by_design ? designs : Sharing{};
   std::vector<DesignCovariates> x;
+  x.reserve(runs.size());
   for (const CurveRun& run : runs) x.push_back(run.x);
   AsymptoteTest test;
   test.level = options.level;

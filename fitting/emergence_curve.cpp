@@ -143,6 +143,7 @@ MultiStart fit_curves(EmergenceFit& result, const EmergenceCurveTerms& law, cons
 EmergenceFit fit_emergence_curve(const std::vector<CurveRun>& runs, const EmergenceOptions& options) {
   check_curves(runs, options);
   std::vector<DesignCovariates> designs;
+  designs.reserve(runs.size());
   for (const CurveRun& run : runs) designs.push_back(run.x);
   EmergenceFit result;
   result.columns = choose_columns(designs, options.terms);
