@@ -50,12 +50,12 @@ Crossing crossing_of(std::span<const double> tokens, std::span<const double> val
   for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
     if (values[i] >= threshold && values[i + 1] >= threshold) {
       crossing.d_before = i == 0 ? 0 : tokens[i - 1];
-      crossing.d_after = tokens[i];
+      // A run that starts with the ability at 0 tokens has an empty interval: the second evaluation bounds it then.
+      crossing.d_after = tokens[i] > crossing.d_before ? tokens[i] : tokens[i + 1];
       return crossing;
     }
   }
-  const bool pending = tokens.size() > 1 && values.back() >= threshold;
-  crossing.d_before = pending ? tokens[tokens.size() - 2] : tokens.back();
+  crossing.d_before = tokens.size() > 1 ? tokens[tokens.size() - 2] : 0;
   return crossing;
 }
 

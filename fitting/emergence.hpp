@@ -45,8 +45,10 @@ struct CurveRun {
   std::vector<double> count;     // scored positions behind each accuracy; positive
 };
 
-// Where a curve first holds `threshold` at two successive evaluations. A threshold reached at the last evaluation alone
-// is not confirmed: censored at the evaluation before it.
+// Where a curve first holds `threshold` at two successive evaluations. A crossing at the last evaluation could not be
+// seen, so a run without one is censored at the evaluation before it, whether or not its last value is above: to
+// censor only those there, and the others at the last evaluation, would let the time decide how much of it is told, and
+// bias the law towards late emergence. A value that is no number is below. d_before is 0 for a single evaluation.
 struct Crossing {
   double d_before = 0;
   double d_after = kInfinity;

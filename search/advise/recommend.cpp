@@ -72,6 +72,13 @@ void add_warnings(Advice& advice, const Evidence& evidence) {
     }
     advice.warnings.push_back(fmt::format("the emergence law is not identified in {}", fmt::join(names, ", ")));
   }
+  if (evidence.emergence.fit.has("pi")) {
+    const auto& pi = evidence.emergence.fit.parameter("pi");
+    if (!pi.identified) {
+      advice.warnings.push_back(fmt::format(
+          "the chance that a run ever emerges is taken as {:.3g}, but not identified: {}", pi.estimate, pi.why));
+    }
+  }
   if (!evidence.emergence.fit.converged) advice.warnings.push_back("the emergence fit did not converge");
   if (evidence.runs_per_design > 0 && evidence.runs_per_design < 3) {
     advice.warnings.push_back(fmt::format("{} seed{} a design is few: the spread of seeds is poorly known",

@@ -160,10 +160,13 @@ EmergenceData emergence_data(const StudyRuns& runs) {
     r.design = index.at(run.design_id);
     r.seed = run.seed;
     r.trial_key = run.trial_key;
+    std::vector<double> tokens, values;
     for (const auto& point : run.curve) {
       r.curve.push_back({static_cast<double>(point.tokens), point.value, static_cast<double>(point.count)});
+      tokens.push_back(r.curve.back().tokens);
+      values.push_back(point.value);
     }
-    r.crossing = as_crossing(run.d50);
+    r.crossing = fitting::crossing_of(tokens, values, runs.threshold);
     data.runs.push_back(std::move(r));
   }
   make_labels_unique(data);

@@ -52,7 +52,6 @@ std::vector<EmergenceRun> times_of(const std::vector<CurveRun>& runs) {
   for (const CurveRun& run : runs) {
     const Crossing at = crossing_of(run.tokens, run.accuracy, 0.5);
     times.push_back({run.design, run.seed, run.x, at.d_before, at.d_after, at.d_max});
-    if (!times.back().emerged()) times.back().d_before = run.tokens[run.tokens.size() - 2];
   }
   return times;
 }
