@@ -236,7 +236,8 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const Backwar
   for (int turn = 0;; ++turn) {
     const int os = turn % Tile::outer;
     barrier_wait(tile.outer_full(os), (turn / Tile::outer) & 1);
-    const int item = slots[os];
+    // The lane that later frees the slot reads it: others might lag behind its arrival.
+    const int item = __shfl_sync(0xffffffffu, lane == 0 ? slots[os] : 0, 0);
     if (item < 0) return;
     const KeyPlace<Tile> at(a, items, item);
     const int first_key = at.row + group * 64;
@@ -439,7 +440,8 @@ __device__ __forceinline__ void consume_for_queries(const Tile& tile, const Back
   for (int turn = 0;; ++turn) {
     const int os = turn % Tile::outer;
     barrier_wait(tile.outer_full(os), (turn / Tile::outer) & 1);
-    const int item = slots[os];
+    // The lane that later frees the slot reads it: others might lag behind its arrival.
+    const int item = __shfl_sync(0xffffffffu, lane == 0 ? slots[os] : 0, 0);
     if (item < 0) return;
     const QueryPlace<Tile> at(a, items, item);
     const int first_row = at.row + group * 64;
