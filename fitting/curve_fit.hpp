@@ -10,7 +10,7 @@
 
 namespace hylas::fitting {
 
-inline constexpr double kLongEnough = 3;       // a plateau needs a run of about 3 D50 (MATHS 3)
+inline constexpr double kLongEnough = 3;  // a plateau needs a run of about 3 D50 (MATHS 3)
 
 // Newton needs 10 to 40 evaluations. The objective adds hundreds of differences of ln Gamma, which leaves a rounding of
 // 1e-11 to 1e-10: steps that promise less cannot be told from none, so that the first-order norm may stay near 1e-6.

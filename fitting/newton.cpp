@@ -10,7 +10,7 @@ namespace hylas::fitting {
 namespace {
 
 constexpr int kLineEvaluations = 12;
-constexpr int kIdleSteps = 12;       // without halving the first-order norm: noise in the objective, or a long way to go
+constexpr int kIdleSteps = 12;      // without halving the first-order norm: noise in the objective, or a long way to go
 constexpr double kLineSlope = 0.3;  // a line search ends where the slope has fallen to this share
 
 // -|H|^-1 g over the free coordinates: a descent direction also where H has negative curvature.
