@@ -57,6 +57,7 @@ struct LossLawText {
   std::vector<std::string> parameters;  // some laws add one a column or a break
   std::vector<LossColumnText> columns;  // besides the loss
   std::vector<LossSettingText> settings;
+  bool whole_runs = false;  // a row says nothing without the rows before it: predictions need whole runs
 };
 using LossSettings = std::map<std::string, double>;
 

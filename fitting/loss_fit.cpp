@@ -63,6 +63,9 @@ void check_options(const LossLawText& law, const LossOptions& options) {
       options.bootstrap < 0) {
     throw InputError("delta must be positive, level inside (0, 1), starts at least 1, bootstrap at least 0");
   }
+  if (options.bootstrap > 0 && options.bootstrap < 20 && options.intervals != LossIntervals::sandwich)
+    throw InputError(
+        fmt::format("{} bootstrap replicates have no quantiles: give at least 20, or 0", options.bootstrap));
   for (const auto& [name, value] : options.settings) {
     const auto known = std::ranges::find(law.settings, name, &LossSettingText::name);
     if (known == law.settings.end()) throw InputError(fmt::format("law {} has no setting '{}'", law.name, name));
@@ -95,6 +98,9 @@ void hold_fixed(LossProblem& problem, const LossOptions& options, Vector& values
       throw InputError(
           fmt::format("{} can be held at {} only together with the parameters it depends on (its exponent)",
                       parameters[j].name, given[j]));
+    }
+    if (values[own] < problem.box.lower[own] || values[own] > problem.box.upper[own]) {
+      throw InputError(fmt::format("{} held at {} lies outside what the law allows", parameters[j].name, given[j]));
     }
     problem.fixed[own] = true;
   }

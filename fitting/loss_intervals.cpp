@@ -145,9 +145,13 @@ void add_sandwich(LossFit& result, const LossProblem& problem, const MultiStart&
     p.ci_high = p.estimate + t * p.standard_error;
     flag_wide(p, parameters[j], options.level);
   }
-  if (options.intervals == LossIntervals::sandwich)
-    result.fit.interval_method =
-        fmt::format("sandwich, t with {} degrees of freedom", std::max(1, problem.units.count - 1));
+  if (options.intervals != LossIntervals::sandwich) return;
+  result.fit.warnings.emplace_back(
+      "sandwich intervals are quick, symmetric and too narrow where an exponent is poorly known: bootstrap before "
+      "relying "
+      "on them");
+  result.fit.interval_method =
+      fmt::format("sandwich, t with {} degrees of freedom", std::max(1, problem.units.count - 1));
 }
 
 // The objective over s^2 is a negative log-likelihood (over s for L1): it must rise by t^2 / 2 before a bound.

@@ -3,7 +3,6 @@
 
 #include <Eigen/Dense>
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 
 namespace hylas::fitting {
@@ -16,9 +15,7 @@ struct Cell {
   Vector theta;
 };
 
-constexpr int kMost = 4;  // columns
-
-// min |B c|^2 - 2 c.rhs over c >= 0 from M = B^T B: the best over all supports.
+// min |B c|^2 - 2 c.rhs over c >= 0 from M = B^T B, at most four columns: the best over all supports.
 Vector non_negative(const Matrix& m, const Vector& rhs) {
   const auto columns = static_cast<int>(rhs.size());
   Eigen::Vector4d best = Eigen::Vector4d::Zero();
@@ -97,7 +94,6 @@ std::vector<Vector> projected_starts(const ProjectionGrid& grid, const Vector& l
     relative = (basis.colwise() * root).matrix();
     const Matrix m = relative.transpose() * relative;
     const Vector rhs = relative.transpose() * weights.array().sqrt().matrix();
-    assert(rhs.size() <= kMost);
     const Vector sizes = non_negative(m, rhs);
     const Eigen::ArrayXd predicted = (basis.matrix() * sizes).array();
     Cell cell;

@@ -83,6 +83,12 @@ search::LossRows read_rows(const Options& options, const fitting::LossLawText& l
 
 fitting::LossPrediction predict(const fitting::LossFit& fit, const fitting::LossLawText& law,
                                 const std::vector<std::string>& items) {
+  if (law.whole_runs) {
+    throw model::InputError(
+        fmt::format("--predict gives one row, and law {} needs a run's whole schedule: give its rows "
+                    "with --predict-input",
+                    law.name));
+  }
   std::vector<std::string> known;
   for (const auto& column : law.columns) known.push_back(column.name);
   fitting::LossData row;
@@ -135,7 +141,8 @@ void add_predictions(Report& report, const fitting::LossFit& fit, const fitting:
   if (!options.predict.empty()) {
     const auto p = predict(fit, law, options.predict);
     report.json["prediction"] = prediction_json(fit, p);
-    report.text += fmt::format("predicted loss {:.5f}{}\n", p.loss, interval_text(p.ci_low, p.ci_high));
+    report.text += fmt::format("predicted {} {:.5f}{}\n", options.perplexity ? "ln perplexity" : "loss", p.loss,
+                               interval_text(p.ci_low, p.ci_high));
     for (const auto& warning : p.warnings) report.text += "warning: " + warning + "\n";
   }
   if (options.predict_input.empty()) return;
@@ -167,6 +174,7 @@ int run(Options options) {
   const auto fit = fitting::fit_loss(
       options.law, mask.empty() ? rows.data : fitting::rows_where(rows.data, mask, false), options.fit);
   Report report{nlohmann::ordered_json::parse(fitting::to_json(fit.fit)), fitting::to_text(fit.fit)};
+  report.json["perplexity"] = options.perplexity;  // true: every loss here is its logarithm
   report.json["residual"] = {{"loss", fit.residual}, {"delta", fit.delta}, {"scale", fit.scale}};
   if (!mask.empty()) add_hold_out(report, fit, fitting::rows_where(rows.data, mask, true), options.holdout);
   add_predictions(report, fit, law, options);

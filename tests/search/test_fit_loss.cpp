@@ -149,6 +149,9 @@ TEST_CASE("fit loss tells bad input what is wrong, where, and what to do", "[pro
   dir.write("nan.csv", "N,D,loss\n1e7,1e9,3\n1e8,nan,2.5\n");
   dir.write("few.csv", "N,D,loss\n1e7,1e9,3\n1e8,2e9,2.5\n2e8,3e9,2.4\n");
   dir.write("constant.csv", "N,D,loss\n1e7,1e9,3\n1e7,2e9,2.5\n1e7,3e9,2.4\n1e7,4e9,2.3\n1e7,5e9,2.2\n1e7,6e9,2.1\n");
+  const std::string schedule = "step,lr,loss\n1,1,9\n2,1,8\n";
+  dir.write("schedule.csv", schedule + "3,0.5,7\n4,0.2,6\n5,0.1,5.5\n6,0,5\n");
+  dir.write("negative_lr.csv", schedule + "3,-1,7\n4,0.2,6\n5,0.1,5.5\n6,0,5\n");
   dir.write("low.csv", "N,D,loss\n1e7,1e9,3\n1e8,2e9,0.5\n");
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "give one of them"},
@@ -169,6 +172,10 @@ TEST_CASE("fit loss tells bad input what is wrong, where, and what to do", "[pro
       {std::string("--input runs.csv --holdout colour=red") + sizes, "no column 'colour'"},
       {std::string("--input runs.csv --set breaks=1") + sizes, "no setting 'breaks'"},
       {std::string("--input runs.csv --fix A=3") + sizes, "only together with"},
+      {std::string("--input runs.csv --fix alpha=-1") + sizes, "outside what the law allows"},
+      {std::string("--input runs.csv --bootstrap 1") + sizes, "at least 20, or 0"},
+      {"--input schedule.csv --law annealing --bootstrap 0 --predict step=5,lr=1", "--predict-input"},
+      {"--input negative_lr.csv --law annealing --bootstrap 0", "point 3: lr is -1"},
       {std::string("--input runs.csv --bound alpha=0.3") + sizes, "NAME=LOW:HIGH"},
       {std::string("--input runs.csv --columns N=params,D=tokens --law efficiency"), "no column tells designs apart"},
   };

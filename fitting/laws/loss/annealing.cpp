@@ -54,6 +54,7 @@ std::vector<Areas> areas_of(const LossData& rows, double lambda) {
         throw InputError(fmt::format("point {}: step is {}; steps of a run must be whole, ascending, and at most 1e8",
                                      i + 1, step[i]));
       }
+      if (lr[i] < 0) throw InputError(fmt::format("point {}: lr is {}; it must not be negative", i + 1, lr[i]));
       const double slope = (lr[i] - rate) / (step[i] - at);
       for (double s = at + 1; s <= step[i]; ++s) {
         momentum = lambda * momentum - slope;
@@ -74,6 +75,7 @@ class Model final : public DualLossModel<Annealing> {
   Model(const LossData& data, double lambda) : DualLossModel(Annealing{data.has("N")}), lambda_(lambda) {
     const std::vector<Areas> areas = areas_of(data, lambda);
     for (const Areas& a : areas) {
+      if (!(a.forward > 0)) throw InputError("a run begins with lr 0: give its first row at a positive lr");
       centre_ += std::log(a.forward) / static_cast<double>(areas.size());
       largest_ = std::max(largest_, std::abs(a.annealing));
     }
@@ -161,9 +163,10 @@ class AnnealingLaw final : public LossLaw {
             .source = "arXiv 2408.11029",
             .parameters = {"L0", "A", "alpha", "C"},
             .columns = {{"step", "optimizer step of the row, in its run"},
-                        {"lr", "learning rate there"},
+                        {"lr", "learning rate there", true, false},
                         {"N", "parameters; adds B N^-beta", false}},
-            .settings = {{"lambda", "how fast the effect of a decay arrives", 0.999, 0.9, 0.99999}}};
+            .settings = {{"lambda", "how fast the effect of a decay arrives", 0.999, 0.9, 0.99999}},
+            .whole_runs = true};
   }
   [[nodiscard]] std::unique_ptr<LossModel> on(const LossData& data, const LossSettings& settings) const override {
     return std::make_unique<Model>(data, settings.at("lambda"));
