@@ -3,7 +3,7 @@
 //   F3  time to emergence, interval-censored, with a cure fraction:
 //         S(D|x) = 1 - pi(x) + pi(x) (1 - Phi((ln D - mu(x))/sigma)),  mu(x) = intercept + sum of columns
 //   F1  curve: mean(D) = c0 + (A - c0) sigmoid(k (ln D - ln D50)), ln D50 = mu(x) + u_run, u ~ N(0, sigma^2),
-//         beta-binomial noise on accuracies, u integrated by adaptive Gauss-Hermite quadrature
+//         beta-binomial noise on accuracies, u integrated by Gauss-Legendre panels placed for each run
 //
 // Both take runs, one a seed, never averages: seeds are bimodal at emergence, and a mean of curves has a D50 that no
 // run has. Two entries of one design with one seed are refused. Runs that never emerged are censored, not dropped.

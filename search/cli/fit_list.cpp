@@ -49,7 +49,7 @@ std::vector<Entry> entries() {
        {"F1",
         "the whole curve of each run, with a random shift of its D50 and beta-binomial noise",
         "mean(D) = c0 + (A - c0) sigmoid(k (ln D - mu(x) - u)), u ~ N(0, sigma^2) a run, " + mu,
-        "logistic mixed model; u integrated by adaptive Gauss-Hermite quadrature",
+        "logistic mixed model; u integrated by Gauss-Legendre panels placed for each run",
         {"intercept", "one a term", "c0", "A", "k", "phi", "sigma"},
         run_columns(true),
         {}}}};
