@@ -5,6 +5,7 @@
 #include "kernels/adamw.hpp"
 #include "kernels/add_rmsnorm.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/attention_probe.hpp"
 #include "kernels/embed.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/linear_cross_entropy.hpp"
@@ -27,6 +28,8 @@ decltype(kernels::qkv_rope_forward) qkv_rope_forward;
 decltype(kernels::qkv_rope_backward) qkv_rope_backward;
 decltype(kernels::attention_forward) attention_forward;
 decltype(kernels::attention_backward) attention_backward;
+decltype(kernels::attention_probe_forward) attention_probe_forward;
+decltype(kernels::attention_probe_statistics) attention_probe_statistics;
 decltype(kernels::swiglu_forward) swiglu_forward;
 decltype(kernels::swiglu_backward) swiglu_backward;
 decltype(kernels::linear_cross_entropy_train) linear_cross_entropy_train;
@@ -52,6 +55,8 @@ decltype(kernels::qkv_rope_forward) qkv_rope_forward;
 decltype(kernels::qkv_rope_backward) qkv_rope_backward;
 decltype(kernels::attention_forward) attention_forward;
 decltype(kernels::attention_backward) attention_backward;
+decltype(kernels::attention_probe_forward) attention_probe_forward;
+decltype(kernels::attention_probe_statistics) attention_probe_statistics;
 decltype(kernels::swiglu_forward) swiglu_forward;
 decltype(kernels::swiglu_backward) swiglu_backward;
 decltype(kernels::linear_cross_entropy_train) linear_cross_entropy_train;

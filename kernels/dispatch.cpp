@@ -67,6 +67,16 @@ void attention_backward(Context& ctx, const Heads& heads, const AttentionData& d
                         const Tensor& dsink) {
   run<cpu::attention_backward, cuda::attention_backward>(ctx, heads, data, rope, qkv, out, lse, dout, dqkv, dsink);
 }
+void attention_probe_forward(Context& ctx, const Heads& heads, const AttentionProbeData& data, const Tensor& qkv,
+                             const Tensor& out) {
+  run<cpu::attention_probe_forward, cuda::attention_probe_forward>(ctx, heads, data, qkv, out);
+}
+void attention_probe_statistics(Context& ctx, const Heads& heads, const AttentionProbeData& data,
+                                const ProbeQueries& queries, const Tensor& qkv, const Tensor& statistics,
+                                const Tensor& top) {
+  run<cpu::attention_probe_statistics, cuda::attention_probe_statistics>(ctx, heads, data, queries, qkv, statistics,
+                                                                         top);
+}
 void swiglu_forward(Context& ctx, const Tensor& gate_up, const Tensor& out) {
   run<cpu::swiglu_forward, cuda::swiglu_forward>(ctx, gate_up, out);
 }
