@@ -106,6 +106,8 @@ struct BackwardTile {
   static constexpr int trials_at = slots_at + 16;                               // their number, then the list
   static constexpr int shared_bytes = trials_at + 16 + 2 * most_trials + 1024;  // 1024: to align the start
   static constexpr int producer_registers = 24, consumer_registers = 240;
+  // Arrivals that free a tile: of each consumer where threads read the statistics, else of one lane a warp.
+  static constexpr int freed_by = with_statistics ? 256 : 8;
 
   std::uint32_t shared;  // start of shared memory, a multiple of 1024
   __device__ std::uint32_t outer_tile(int s, int which) const { return shared + (2 * s + which) * outer_bytes; }
@@ -125,12 +127,12 @@ struct BackwardTile {
   __device__ void init() const {
     for (int s = 0; s < outer; ++s) {
       barrier_init(outer_full(s), 1);
-      barrier_init(outer_empty(s), 8);
+      barrier_init(outer_empty(s), freed_by);
     }
     for (int s = 0; s < stages; ++s) {
       barrier_init(inner_full(s, 0), 1);
       barrier_init(inner_full(s, 1), 1);
-      barrier_init(inner_empty(s), 8);
+      barrier_init(inner_empty(s), freed_by);
     }
     barrier_init_fence();
   }
@@ -236,8 +238,7 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const Backwar
   for (int turn = 0;; ++turn) {
     const int os = turn % Tile::outer;
     barrier_wait(tile.outer_full(os), (turn / Tile::outer) & 1);
-    // The lane that later frees the slot reads it: others might lag behind its arrival.
-    const int item = __shfl_sync(0xffffffffu, lane == 0 ? slots[os] : 0, 0);
+    const int item = slots[os];
     if (item < 0) return;
     const KeyPlace<Tile> at(a, items, item);
     const int first_key = at.row + group * 64;
@@ -263,8 +264,8 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const Backwar
         barrier_wait(tile.inner_full(stage, 0), (step / Tile::stages) & 1);
         barrier_wait(tile.inner_full(stage, 1), (step / Tile::stages) & 1);
         wgmma_wait<0>();
-        if (lane == 0) barrier_arrive(tile.inner_empty(stage));
-        if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+        barrier_arrive(tile.inner_empty(stage));
+        if (held >= 0) barrier_arrive(tile.inner_empty(held));
         held = -1;
         ++step;
         continue;
@@ -278,7 +279,7 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const Backwar
       wgmma_wait<1>();  // dV and dK of the step before are done
       pin(p_bits);
       pin(ds_bits);
-      if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+      if (held >= 0) barrier_arrive(tile.inner_empty(held));
       held = stage;
       wgmma_fence();
       multiply<dim>(dp, v, Tile::outer_panel, k_major(tile.inner_tile(stage, 1)), Tile::inner_panel);
@@ -325,11 +326,11 @@ __device__ __forceinline__ void consume_for_keys(const Tile& tile, const Backwar
       wgmma_commit();
       ++step;
     }
-    if (lane == 0) barrier_arrive(tile.outer_empty(os));  // K and V have been read
+    barrier_arrive(tile.outer_empty(os));  // K and V have been read
     wgmma_wait<0>();
     pin(dk);
     pin(dv);
-    if (held >= 0 && lane == 0) barrier_arrive(tile.inner_empty(held));
+    if (held >= 0) barrier_arrive(tile.inner_empty(held));
     const GradientRow<Tile> to(a, at.p, at.b, key);
     const int rows = rows_before(key, a.sizes.length);
     const float scale[2] = {a.sizes.scale, a.sizes.scale}, one[2] = {1.0f, 1.0f};

@@ -43,9 +43,10 @@ std::size_t planned_bytes(const Cohort& cohort) {
   return cohort.peak_bytes() - kernels::cuda::Runtime(0).workspace_bytes();
 }
 
+// Room for `bytes` of a cohort's own memory: what the products' workspace holds comes on top.
 CohortOptions within(std::size_t bytes) {
   CohortOptions options = kGpu;
-  options.gpu_bytes = bytes;
+  options.gpu_bytes = bytes + kernels::cuda::Runtime(0).workspace_bytes();
   return options;
 }
 
