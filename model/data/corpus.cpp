@@ -12,7 +12,6 @@
 #include <limits>
 #include <vector>
 
-#include "model/data/recall_draw.hpp"
 #include "model/data/xxh64.hpp"
 #include "model/design/input_error.hpp"
 
@@ -20,6 +19,8 @@ namespace hylas::model {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "token files are little-endian");
+
+__extension__ using Wide = unsigned __int128;
 
 constexpr std::int64_t kMaxToken = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMaxSequences = std::numeric_limits<std::int32_t>::max();
@@ -246,8 +247,8 @@ std::int64_t Corpus::training_starts(std::int64_t context) const {
 }
 
 std::int64_t Corpus::training_start(std::uint64_t random, std::int64_t context) const {
-  const auto starts = static_cast<std::uint64_t>(training_starts(context));
-  return training().begin + static_cast<std::int64_t>(mulhi64(random, starts));
+  const auto starts = static_cast<Wide>(training_starts(context));
+  return training().begin + static_cast<std::int64_t>((random * starts) >> 64);
 }
 
 void Corpus::check_validation(std::int64_t sequences, std::int64_t context) const {

@@ -141,6 +141,7 @@ TEST_CASE("Training sequences begin anywhere with equal chance, from the first p
   const Corpus corpus(dir.write("t.txt", std::string(1000, 'a')));
   CHECK(corpus.training_starts(kContext) == kStarts);
   CHECK(corpus.training_start(0, kContext) == 0);
+  CHECK(corpus.training_start(std::uint64_t{1} << 63, kContext) == kStarts / 2);
   CHECK(corpus.training_start(~std::uint64_t{0}, kContext) == kStarts - 1);
   CHECK(corpus.training_start(~std::uint64_t{0}, kContext) + kContext + 1 == corpus.training().end);
 
@@ -187,6 +188,7 @@ TEST_CASE("Validation windows lie inside their part, apart from each other and e
       previous = start;
     }
     CHECK(good);
+    CHECK(std::abs(part.end - previous - part.size() / S) <= 1);  // the last gap is like the others
   }
 
   const Corpus corpus(dir.write("t.txt", std::string(1000, 'a')));
