@@ -10,13 +10,15 @@
 
 #include "kernels/backends.hpp"
 #include "kernels/cpu/check.hpp"
+#include "kernels/cpu/vec.hpp"
 #include "kernels/stat_dtype.hpp"
 
 namespace hylas::kernels::cpu {
 
 namespace {
 
-constexpr std::int64_t block_keys = 16;  // keys whose scores grow side by side in registers
+constexpr std::int64_t block_keys = 32;  // keys whose scores grow side by side
+constexpr int bytes = 32;                // of a vector, as in the build's own loops (loops.cpp)
 
 void check_probe(const cpu::Check& check, const Heads& heads, const AttentionProbeData& data, const Tensor& qkv) {
   check.require(heads.dim >= 1 && heads.query >= 1 && heads.kv >= 1 && heads.query % heads.kv == 0,
@@ -154,12 +156,13 @@ void forward_query(TrialProbe<T>& probe, std::int64_t h, std::int64_t t, std::in
   T* weights = probe.dots();
   const std::int64_t best = largest(weights, keys.count());
   const T top = best < 0 ? T{} : weights[best];
-  T total{};
-  for (std::int64_t i = 0; i < keys.count(); ++i) {
-    weights[i] = std::exp((weights[i] - top) * probe.scale());
-    total += weights[i];
-  }
-  total += probe.sink_term(h, top);
+  RowSum<T, bytes> sum;
+  for_each_vector<T, bytes>(keys.count(), [&](std::int64_t i, int part, auto size) {
+    using L = Lanes<T, bytes>;
+    L::store(weights + i, Vec<T, bytes>::exp((L::load(weights + i, size) - top) * probe.scale()), size);
+    sum.part[part] += L::load(weights + i, size);
+  });
+  const T total = sum.total() + probe.sink_term(h, top);
   std::fill_n(out, dim, T{});
   for (std::int64_t i = 0; i < keys.count(); ++i) {
     const T* v = probe.value(keys.key(i));

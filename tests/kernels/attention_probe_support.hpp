@@ -66,6 +66,38 @@ inline oracle::ProbeRow oracle_row(const ProbeCase& c, std::size_t p, std::int64
                                  answer);
 }
 
+// Makes all keys of the first key head of a sequence one and the same up to a last bit of f32 here and there, so that
+// rounding decides which has the largest score.
+inline void make_near_ties(Random& random, ProbeCase& c) {
+  const auto& s = c.shape;
+  for (auto& qkv : c.qkv) {
+    const Ints bits = random.integers(s.length * s.dim, -1, 1);
+    for (std::int64_t i = 0; i < s.length * s.dim; ++i) {
+      const double key = qkv[at(s.query * s.dim + i % s.dim)];
+      const double step = key - static_cast<double>(std::nextafter(static_cast<float>(key), 0.0F));
+      qkv[at(i / s.dim * s.width() + s.query * s.dim + i % s.dim)] = i < s.dim ? key : key + bits[at(i)] * step;
+    }
+  }
+}
+
+// The key of the largest score by one chain of fused multiply-adds in f32, for query t of sequence 0 and head 0 under
+// full attention.
+inline double chained_top(const ProbeCase& c, std::size_t p, std::int64_t t) {
+  const auto& s = c.shape;
+  float best = -std::numeric_limits<float>::infinity();
+  std::int64_t top = -1;
+  for (std::int64_t j = 0; j <= t; ++j) {
+    float dot = 0;
+    for (std::int64_t i = 0; i < s.dim; ++i) {
+      dot = std::fma(static_cast<float>(c.qkv[p][at(t * s.width() + i)]),
+                     static_cast<float>(c.qkv[p][at(j * s.width() + s.query * s.dim + i)]), dot);
+    }
+    if (dot > best) top = j;
+    best = std::max(best, dot);
+  }
+  return static_cast<double>(top);
+}
+
 inline Vector expected_out(const ProbeCase& c, std::size_t p) {
   const auto& s = c.shape;
   Vector out(at(s.batch * s.length * s.query * s.dim));

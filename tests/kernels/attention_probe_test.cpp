@@ -166,6 +166,19 @@ TEST_CASE("attention_probe: equal scores give equal weights, ln(keys) of entropy
   CHECK(cut.statistics[1][2 * ProbeStatistic::count + ProbeStatistic::on_previous] == 0.25);  // key 1 of 0, 1, 2, sink
 }
 
+TEST_CASE("attention_probe finds in f32 the largest of the chains of fused multiply-adds", "[attention][probe]") {
+  Random random(68);
+  for (int dim : {6, 32, 64}) {
+    ProbeCase c = probe_case(random, {1, 90, 1, 1, dim}, {90}, {}, {}, false, 80);
+    make_near_ties(random, c);
+    const Vector top = run<float>(c, 0, 1, 0).top[0];
+    for (std::size_t i = 0; i < top.size(); ++i) {
+      CAPTURE(dim, i);
+      CHECK(top[i] == chained_top(c, 0, c.query[0][i]));
+    }
+  }
+}
+
 TEST_CASE("attention_probe stays exact where scores are far apart and keeps what is not a number to its readers",
           "[attention][probe]") {
   Random random(66);

@@ -195,6 +195,22 @@ TEST_CASE("attention_probe on the GPU takes the lowest of equal weights, as the 
   CHECK(low == s.query * c.queries());  // under full attention an equal key always lies among the first 30
 }
 
+TEST_CASE("attention_probe on the GPU finds in fp32 the largest of the chains of fused multiply-adds",
+          "[attention][probe][gpu]") {
+  if (!gpu_here()) return;
+  Gpu gpu;
+  Random random(80);
+  for (int dim : {6, 32, 64}) {
+    ProbeCase c = probe_case(random, {1, 90, 1, 1, dim}, {90}, {}, {}, false, 80);
+    make_near_ties(random, c);
+    const Vector top = run(gpu, DType::f32, c, 0, 1, 64).top[0];
+    for (std::size_t i = 0; i < top.size(); ++i) {
+      CAPTURE(dim, i);
+      CHECK(top[i] == chained_top(c, 0, c.query[0][i]));
+    }
+  }
+}
+
 TEST_CASE("attention_probe on the GPU keeps what is not a number to its readers", "[attention][probe][gpu]") {
   if (!gpu_here()) return;
   Gpu gpu;
