@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kernels/tensor.hpp"
+#include "model/eval/task_metrics.hpp"
 #include "model/recipe.hpp"
 
 namespace hylas::model {
@@ -28,14 +29,6 @@ namespace hylas::model {
 struct TrialSpec {
   Design design;
   Recipe recipe;
-};
-
-// One measured value. `count` is the number of scored positions behind an accuracy or a loss (0: not a mean of
-// positions).
-struct Point {
-  std::string metric;
-  double value = 0;
-  std::int64_t count = 0;
 };
 
 struct Evaluation {
@@ -87,9 +80,8 @@ class Cohort {
   // Trains all active trials to `step`. Trials whose loss is not finite leave the cohort and are returned. When
   // *interrupt becomes true it returns early, with every active trial at one common step (step() says which).
   std::vector<Divergence> train_to(std::int64_t step, const std::atomic<bool>* interrupt = nullptr);
-  // Evaluates all active trials on the evaluation split; metrics "loss" (mean over answerable positions), "train_loss"
-  // (mean since the last evaluation, all next tokens), "accuracy/near" (distance <= 16), "accuracy/far" (distance over
-  // T/2), "accuracy/(0,16]", "accuracy/(16,64]", ...
+  // Evaluates all active trials on the suite of their recipe (eval/eval_suite.hpp); after its metrics comes
+  // "train_loss" (mean over the trained positions since the last evaluation).
   [[nodiscard]] std::vector<Evaluation> evaluate();
   // The trial leaves: saturated, pruned, or taken away.
   void remove(std::size_t trial);

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "model/engine.hpp"
+#include "model/eval/eval_suite.hpp"
 #include "model/evaluator.hpp"
 #include "model/init.hpp"
 
@@ -21,9 +22,11 @@ class CpuEngine final : public Engine {
   CpuEngine(const TrialSpec& first, const CohortOptions& options)
       : pool_(options.threads),
         proxy_(first.design),
-        stream_(first.recipe.task, proxy_.shape().context),
-        trainer_(proxy_, stream_, first.recipe.batch),
-        evaluator_(proxy_, stream_, first.recipe.eval.sequences) {}
+        proxies_(proxy_, first.design, DType::f32, {}),
+        task_(make_task(first.recipe.task, proxy_.shape().context)),
+        suite_(*task_, first.recipe.eval),
+        trainer_(proxy_, *task_, first.recipe.batch),
+        evaluator_(proxies_, suite_) {}
 
   [[nodiscard]] const ParameterTable& parameters() const override { return proxy_.parameters(); }
 
@@ -83,7 +86,9 @@ class CpuEngine final : public Engine {
  private:
   kernels::ThreadPool pool_;
   Proxy proxy_;
-  RecallStream stream_;
+  ProxyAt proxies_;
+  std::unique_ptr<Task> task_;
+  EvalSuite suite_;
   Trainer trainer_;
   Evaluator evaluator_;
   kernels::Arena store_;  // [3][P][N]: weights, m, v

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <string_view>
+#include <type_traits>
+
+#include "model/data/task.hpp"
+#include "model/eval/task_metrics.hpp"
 
 namespace hylas::model {
 namespace {
@@ -20,9 +22,7 @@ const std::vector<std::string> kScheduleNames = {"constant", "cosine", "wsd"};  
 // Calls f(section, name, field) for every field of a recipe; section "" is the top level. The one list of fields.
 template <class AnyRecipe, class F>
 void for_each_field(AnyRecipe& r, const F& f) {
-  f("task", "keys", r.task.keys);
-  f("task", "values", r.task.values);
-  f("task", "repeat", r.task.repeat);
+  f("", "task", r.task);
   f("", "steps", r.steps);
   f("", "batch", r.batch);
   f("", "learning_rate", r.learning_rate);
@@ -39,6 +39,7 @@ void for_each_field(AnyRecipe& r, const F& f) {
   f("eval", "sequences", r.eval.sequences);
   f("eval", "growth", r.eval.growth);
   f("eval", "min_steps", r.eval.min_steps);
+  f("eval", "lengths", r.eval.lengths);
   f("capability", "metric", r.capability.metric);
   f("capability", "threshold", r.capability.threshold);
   f("capability", "stop_at", r.capability.stop_at);
@@ -56,12 +57,22 @@ json to_json(double v) {
 json to_json(const std::string& v) {
   return v;
 }
+json to_json(const TaskSpec& v) {
+  return json::parse(task_json(v));
+}
+json to_json(const std::vector<std::int64_t>& v) {
+  return v;
+}
 json to_json(ScheduleKind v) {
   return kScheduleNames[static_cast<std::size_t>(v)];
 }
 
 std::string did_you_mean(const std::string& meant) {
   return meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant);
+}
+
+std::string dotted(const std::string& section, const std::string& name) {
+  return section.empty() ? name : section + "." + name;
 }
 
 [[noreturn]] void wrong_type(const std::string& name, const char* expected, const json& found) {
@@ -90,8 +101,31 @@ void from_json(const std::string& name, const json& j, ScheduleKind& v) {
   v = static_cast<ScheduleKind>(found - kScheduleNames.begin());
 }
 
-std::string dotted(const std::string& section, const std::string& name) {
-  return section.empty() ? name : section + "." + name;
+void from_json(const std::string& name, const json& j, std::vector<std::int64_t>& v) {
+  if (!j.is_array()) wrong_type(name, "a list of whole numbers", j);
+  v.assign(j.size(), 0);
+  for (std::size_t i = 0; i < j.size(); ++i) from_json(name, j[i], v[i]);
+}
+void from_json(const std::string& name, const json& j, TaskSpec& v) {
+  if (!j.is_object() || !j.contains("name") || !j["name"].is_string()) {
+    wrong_type(name, "an object with a \"name\"", j);
+  }
+  std::map<std::string, TaskValue> given;
+  for (const auto& [key, value] : j.items()) {
+    if (key == "name") continue;
+    if (value.is_string()) {
+      given[key] = value.get<std::string>();
+    } else if (value.is_number_integer()) {
+      std::int64_t whole = 0;
+      from_json(dotted(name, key), value, whole);
+      given[key] = whole;
+    } else if (value.is_number()) {
+      given[key] = value.get<double>();
+    } else {
+      wrong_type(dotted(name, key), "a number or a text", value);
+    }
+  }
+  v = task_spec(j["name"].get<std::string>(), given);
 }
 
 // Keys of `given` that a recipe does not have are errors; `known` is a complete recipe.
@@ -105,12 +139,9 @@ void refuse_unknown_keys(const json& given, const json& known, const std::string
       throw InputError(
           fmt::format("recipe: unknown key '{}'{}", dotted(section, item.key().substr(0, 40)), did_you_mean(meant)));
     }
+    if (item.key() == "task") continue;  // its keys are the task's
     if (match->is_object() && item.value().is_object()) refuse_unknown_keys(item.value(), *match, item.key());
   }
-}
-
-json task_json(const RecallTask& task) {
-  return {{"name", "recall"}, {"keys", task.keys}, {"values", task.values}, {"repeat", task.repeat + 0.0}};
 }
 
 void check(bool holds, const char* field, const char* expected, const std::string& found) {
@@ -123,34 +154,32 @@ void check(bool holds, const char* field, const char* expected, std::int64_t fou
   check(holds, field, expected, fmt::format("{}", found));
 }
 
-// "accuracy/(A,B]" with whole numbers A < B and A < context, so that some distance can fall into it.
-bool is_bucket(std::string_view metric, std::int64_t context) {
-  constexpr std::string_view kPrefix = "accuracy/(";
-  if (!metric.starts_with(kPrefix) || !metric.ends_with("]")) return false;
-  metric.remove_prefix(kPrefix.size());
-  metric.remove_suffix(1);
-  const std::size_t comma = metric.find(',');
-  if (comma == std::string_view::npos) return false;
-  std::int64_t low = 0, high = 0;
-  const auto whole = [](std::string_view text, std::int64_t& value) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return error == std::errc() && end == text.data() + text.size() && std::to_string(value) == text;
-  };
-  if (!whole(metric.substr(0, comma), low) || !whole(metric.substr(comma + 1), high)) return false;
-  return low >= 0 && low < high && low < context;
+// Makes the task, which checks its parameters.
+std::unique_ptr<Task> validate_task(const TaskSpec& spec, const Shape& shape) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
+  check(shape.context <= kMost, "context", "at most 2^24", shape.context);
+  std::unique_ptr<Task> task = make_task(spec, shape.context);
+  if (task->vocab() > shape.vocab) {
+    throw InputError(fmt::format("the task does not fit the vocabulary: {} needs vocab >= {}, not {}", spec.name,
+                                 task->vocab(), shape.vocab));
+  }
+  return task;
 }
 
-void validate_task(const RecallTask& task, const Shape& shape) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  check(task.keys >= 1 && task.keys <= kMost, "task.keys", "from 1 to 2^30", task.keys);
-  check(task.values >= 1 && task.values <= kMost, "task.values", "from 1 to 2^30", task.values);
-  check(task.repeat >= 0 && task.repeat <= 1, "task.repeat", "a probability from 0 to 1", task.repeat);
-  if (task.keys + task.values > shape.vocab) {
-    throw InputError(fmt::format("the task does not fit the vocabulary: {} keys + {} values need vocab >= {}, not {}",
-                                 task.keys, task.values, task.keys + task.values, shape.vocab));
+void validate_lengths(const EvalPlan& plan, const TaskSpec& spec) {
+  for (std::size_t i = 0; i < plan.lengths.size(); ++i) {
+    const std::int64_t length = plan.lengths[i];
+    check(length >= 1 && length <= std::int64_t{1} << 24, "recipe.eval.lengths", "lengths from 1 to 2^24", length);
+    if (std::find(plan.lengths.begin(), plan.lengths.begin() + static_cast<std::ptrdiff_t>(i), length) !=
+        plan.lengths.begin() + static_cast<std::ptrdiff_t>(i)) {
+      throw InputError(fmt::format("recipe.eval.lengths holds {} twice", length));
+    }
+    try {
+      (void)make_task(spec, length);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("recipe.eval.lengths: at {} tokens: {}", length, error.what()));
+    }
   }
-  check(shape.context >= 4 && shape.context % 2 == 0, "context",
-        "an even number from 4 on for the recall task (pairs of key and value)", shape.context);
 }
 
 void validate_optimizer(const Recipe& r) {
@@ -185,13 +214,20 @@ void validate_plan(const Recipe& r, const Shape& shape) {
   (void)evaluation_steps(r.eval, r.steps);  // refuses too many
 }
 
-void validate_capability(const Capability& c, const Shape& shape) {
-  if (c.metric != "accuracy/near" && c.metric != "accuracy/far" && !is_bucket(c.metric, shape.context)) {
-    const std::string meant = nearest(c.metric, {"accuracy/near", "accuracy/far"});
-    throw InputError(
-        fmt::format("capability.metric must be accuracy/near, accuracy/far or accuracy/(A,B] with A < B and A "
-                    "under the context of {}, not '{}'{}",
-                    shape.context, c.metric.substr(0, 40), did_you_mean(meant)));
+void validate_capability(const Capability& c, const Task& task, const EvalPlan& plan) {
+  std::vector<std::string> names = capability_metrics(task.metrics(), task.context());
+  for (const std::int64_t length : plan.lengths) {
+    for (const std::string& name : capability_metrics(task.metrics(), length)) {
+      names.push_back(fmt::format("{}@{}", name, length));
+    }
+  }
+  if (std::find(names.begin(), names.end(), c.metric) == names.end()) {
+    const std::string meant = nearest(c.metric, names);
+    const std::size_t shown = std::min<std::size_t>(names.size(), 8);
+    throw InputError(fmt::format(
+        "capability.metric must be an accuracy of the task {} at this context ({}{}), not '{}'{}", task.spec().name,
+        fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+        shown < names.size() ? ", ..." : "", c.metric.substr(0, 40), did_you_mean(meant)));
   }
   check(c.threshold > 0 && c.threshold <= 1, "capability.threshold", "over 0 and at most 1", c.threshold);
   check(c.stop_at >= c.threshold, "capability.stop_at", "at least the threshold (over 1: never stops)", c.stop_at);
@@ -202,9 +238,11 @@ void validate_capability(const Capability& c, const Shape& shape) {
 std::string Recipe::canonical_json() const {
   json root = json::object();
   for_each_field(*this, [&](const std::string& section, const char* name, const auto& field) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, std::vector<std::int64_t>>) {
+      if (field.empty()) return;  // left out: so keys of recipes without it stay what they were
+    }
     (section.empty() ? root : root[section])[name] = to_json(field);
   });
-  root["task"]["name"] = "recall";
   return root.dump();  // nlohmann::json keeps keys sorted
 }
 
@@ -217,25 +255,28 @@ Recipe recipe_from_json(const std::string& text) {
   }
   if (!root.is_object()) wrong_type("the whole text", "an object", root);
   Recipe recipe;
-  refuse_unknown_keys(root, json::parse(recipe.canonical_json()), "");
+  Recipe complete;
+  complete.eval.lengths = {1};
+  refuse_unknown_keys(root, json::parse(complete.canonical_json()), "");
   for_each_field(recipe, [&](const std::string& section, const char* name, auto& field) {
     const std::string full_name = dotted(section, name);
     const json& holder = section.empty() ? root : root[section];
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, std::vector<std::int64_t>>) {
+      if (holder.is_object() && !holder.contains(name)) return;
+    }
     if (!holder.is_object() || !holder.contains(name))
       throw InputError("recipe: the key '" + full_name + "' is missing");
     from_json(full_name, holder[name], field);
   });
-  if (!root["task"].contains("name") || root["task"]["name"] != "recall") {
-    throw InputError("recipe: task.name must be \"recall\"");
-  }
   return recipe;
 }
 
 void validate(const Recipe& recipe, const Shape& shape) {
-  validate_task(recipe.task, shape);
+  const std::unique_ptr<Task> task = validate_task(recipe.task, shape);
   validate_optimizer(recipe);
   validate_plan(recipe, shape);
-  validate_capability(recipe.capability, shape);
+  validate_lengths(recipe.eval, recipe.task);
+  validate_capability(recipe.capability, *task, recipe.eval);
   check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);
   check(recipe.data_seed >= 0, "recipe.data_seeds", "0 or more", recipe.data_seed);
   check(recipe.precision == "fp32" || recipe.precision == "bf16", "recipe.precision", "fp32, or bf16 (on a GPU)",
@@ -256,29 +297,29 @@ std::string cohort_key(const Design& design, const Recipe& recipe) {
   const json key = {
       {"operators", operators},
       {"shape", {s.d_model, s.heads, s.kv_heads, s.head_dim, s.ffn, s.vocab, s.context, s.tied, s.rope_theta}},
-      {"task", task_json(recipe.task)},
+      {"task", to_json(recipe.task)},
       {"batch", recipe.batch},
       {"steps", recipe.steps},
       {"eval", {recipe.eval.sequences, recipe.eval.growth, recipe.eval.min_steps}},
+      {"lengths", recipe.eval.lengths},
       {"adamw", {recipe.beta1, recipe.beta2, recipe.eps}},
       {"precision", recipe.precision}};
   return hash_hex(key.dump());
 }
 
 std::string protocol_json(const Recipe& recipe, const Shape& shape) {
-  const json protocol = {
-      {"task", task_json(recipe.task)},
-      {"context", shape.context},
-      {"evaluation", {{"sequences", recipe.eval.sequences}, {"split", "one for all seeds"}}},
-      {"window", "a window of W lets a query see W keys, itself included"},
-      {"distance", "tokens between the query and the last occurrence of its key"},
-      {"metrics",
-       {{"loss", "mean cross-entropy in nats over value positions"},
-        {"train_loss", "mean cross-entropy in nats over all next tokens since the last evaluation"},
-        {"accuracy/near", "share of answerable values predicted, distance <= 16"},
-        {"accuracy/far", "share of answerable values predicted, distance > context/2"},
-        {"accuracy/(A,B]", "share of answerable values predicted, A < distance <= B"}}},
-      {"capability", {{"metric", recipe.capability.metric}, {"threshold", recipe.capability.threshold}}}};
+  const std::unique_ptr<Task> task = make_task(recipe.task, shape.context);
+  json metrics = json::object();
+  for (const auto& [name, meaning] : metric_meanings(task->metrics())) metrics[name] = meaning;
+  json protocol = {{"task", to_json(recipe.task)},
+                   {"protocol", task_type(recipe.task.name).protocol},
+                   {"context", shape.context},
+                   {"evaluation", {{"sequences", recipe.eval.sequences}, {"split", "one for all seeds"}}},
+                   {"window", "a window of W lets a query see W keys, itself included"},
+                   {"distance", "tokens from the answer to the place where it is predicted"},
+                   {"metrics", metrics},
+                   {"capability", {{"metric", recipe.capability.metric}, {"threshold", recipe.capability.threshold}}}};
+  if (!recipe.eval.lengths.empty()) protocol["evaluation"]["lengths"] = recipe.eval.lengths;
   return protocol.dump();
 }
 

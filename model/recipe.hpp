@@ -8,17 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "model/data/task_spec.hpp"
 #include "model/design/design.hpp"
 
 namespace hylas::model {
-
-// The recall stream (model/data/recall.hpp).
-struct RecallTask {
-  std::int64_t keys = 16;
-  std::int64_t values = 16;
-  double repeat = 0.4;  // p
-  bool operator==(const RecallTask&) const = default;
-};
 
 enum class ScheduleKind : std::uint8_t { constant, cosine, wsd };
 
@@ -37,11 +30,12 @@ struct EvalPlan {
   std::int64_t sequences = 128;  // of the evaluation split, the same for all seeds
   double growth = 0.08;
   std::int64_t min_steps = 10;
+  std::vector<std::int64_t> lengths;  // other contexts to evaluate at; metrics end in "@LENGTH"
   bool operator==(const EvalPlan&) const = default;
 };
 
-// A capability (a metric "accuracy/near", "accuracy/far" or "accuracy/(A,B]") and the threshold that defines its D50;
-// training stops early once `stop_at` held at two successive evaluations (a stop_at over 1 never stops).
+// A capability (an accuracy among the task's metrics, model/eval/task_metrics.hpp) and the threshold that defines its
+// D50; training stops early once `stop_at` held at two successive evaluations (a stop_at over 1 never stops).
 struct Capability {
   std::string metric = "accuracy/far";
   double threshold = 0.5;
@@ -50,7 +44,7 @@ struct Capability {
 };
 
 struct Recipe {
-  RecallTask task;
+  TaskSpec task = recall_task();
   std::int64_t steps = 1000;
   std::int64_t batch = 16;  // sequences of `context` tokens
   double learning_rate = 4e-3;

@@ -30,8 +30,7 @@ Tensor sequences(const Tensor& batch, std::int64_t first, std::int64_t count) {
 
 }  // namespace
 
-Trainer::Trainer(const Proxy& proxy, const RecallStream& stream, std::int64_t batch)
-    : proxy_(proxy), stream_(stream), batch_(batch) {
+Trainer::Trainer(const Proxy& proxy, const Task& task, std::int64_t batch) : proxy_(proxy), task_(task), batch_(batch) {
   const std::int64_t wanted = batch * proxy.shape().context / kChunkTokens;
   chunks_ = std::clamp<std::int64_t>(wanted, 1, std::min(batch, kMaxChunks));
 }
@@ -44,11 +43,12 @@ Trainer::Batch Trainer::make_batch(Context& ctx, const TrialState& trial) const 
   auto* distance = ctx.arena.take<std::int32_t>(T);
   auto* targets = batch.targets.trial<std::int32_t>();
   for (std::int64_t b = 0; b < batch_; ++b) {
-    stream_.sequence(static_cast<std::uint64_t>(trial.spec.recipe.data_seed), Split::train,
-                     static_cast<std::uint64_t>(trial.step * batch_ + b), batch.tokens.trial<std::int32_t>() + b * T,
-                     targets + b * T, distance);
+    task_.sequence(static_cast<std::uint64_t>(trial.spec.recipe.data_seed), Split::train,
+                   static_cast<std::uint64_t>(trial.step * batch_ + b), batch.tokens.trial<std::int32_t>() + b * T,
+                   targets + b * T, distance);
   }
-  batch.scored = std::count_if(targets, targets + batch_ * T, [](std::int32_t t) { return t >= 0; });
+  const auto trained = std::count_if(targets, targets + batch_ * T, [](std::int32_t t) { return t >= 0; });
+  batch.scored = std::max<std::int64_t>(1, trained);
   return batch;
 }
 

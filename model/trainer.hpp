@@ -5,9 +5,9 @@
 // computed from zero. So a step has the same bits whether one thread takes all chunks (step) or several share them
 // (step_shared).
 //
-// Loss: mean over all positions of the batch with a target. A step whose loss or gradient norm is not finite is not
-// applied: the trial is marked as diverged at that step. Thread-safety: the Trainer is const; a trial belongs to one
-// call at a time.
+// Loss: mean over all positions of the batch with a target (0 where there is none). A step whose loss or gradient norm
+// is not finite is not applied: the trial is marked as diverged at that step. Thread-safety: the Trainer is const; a
+// trial belongs to one call at a time.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,7 @@
 
 #include "kernels/parallel.hpp"
 #include "model/cohort.hpp"
-#include "model/data/recall.hpp"
+#include "model/data/task.hpp"
 #include "model/optimizer.hpp"
 #include "model/proxy.hpp"
 
@@ -36,8 +36,8 @@ struct TrialState {
 
 class Trainer {
  public:
-  // proxy and stream must outlive the trainer.
-  Trainer(const Proxy& proxy, const RecallStream& stream, std::int64_t batch);
+  // proxy and task must outlive the trainer.
+  Trainer(const Proxy& proxy, const Task& task, std::int64_t batch);
 
   [[nodiscard]] std::int64_t chunks() const { return chunks_; }
   // One step on the calling thread. Nothing happens to a trial that has diverged.
@@ -59,7 +59,7 @@ class Trainer {
                                                double loss_sum, const kernels::Tensor& grads) const;
 
   const Proxy& proxy_;
-  const RecallStream& stream_;
+  const Task& task_;
   std::int64_t batch_;
   std::int64_t chunks_;
 };

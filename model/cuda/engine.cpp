@@ -18,10 +18,12 @@
 #include "model/cuda/buffers.hpp"
 #include "model/cuda/graph.hpp"
 #include "model/cuda/step.hpp"
-#include "model/data/recall_device.hpp"
+#include "model/cuda/suite.hpp"
+#include "model/data/task_device.hpp"
 #include "model/engine.hpp"
-#include "model/eval/recall_accuracy.hpp"
+#include "model/eval/eval_suite.hpp"
 #include "model/init.hpp"
+#include "model/proxy_at.hpp"
 #include "model/schedule.hpp"
 
 namespace hylas::model {
@@ -45,26 +47,25 @@ class CudaEngine final : public Engine {
         threads_(options.threads),
         runtime_(device),
         proxy_(first.design, first.recipe.precision == "bf16" ? DType::bf16 : DType::f32, device_),
-        stream_(first.recipe.task, proxy_.shape().context),
-        split_(stream_, recipe_.eval.sequences, proxy_.shape().context) {
+        proxies_(proxy_, first.design, first.recipe.precision == "bf16" ? DType::bf16 : DType::f32, device_),
+        task_(make_task(first.recipe.task, proxy_.shape().context)),
+        suite_(*task_, recipe_.eval) {
     ctx_.device = device_;
     ctx_.gpu = &runtime_;
     ctx_.arena = Arena(device_);
-    recall_.emplace(ctx_, recipe_.task, proxy_.shape().context);
+    sequences_ = make_task_device(ctx_, *task_);
     sizes_ = {.trials = trials,
               .parameters = proxy_.parameters().size(),
               .depth = proxy_.depth(),
               .batch = recipe_.batch,
               .context = proxy_.shape().context,
-              .sequences = recipe_.eval.sequences,
-              .scored = static_cast<std::int64_t>(split_.positions.size()),
-              .buckets = static_cast<std::int64_t>(split_.counts.size()) - 2,
-              .bf16 = recipe_.precision == "bf16"};
+              .bf16 = recipe_.precision == "bf16",
+              .fixed_targets = task_->fixed_targets() > 0};
     // As few equal micro-batches as there must be.
     const std::int64_t most = std::max<std::int64_t>(1, kMicroBatchTokens / sizes_.context);
     const std::int64_t parts = (sizes_.batch + most - 1) / most;
     micro_batch_ = (sizes_.batch + parts - 1) / parts;
-    eval_batch_ = std::min(sizes_.sequences, most);
+    eval_tokens_ = kMicroBatchTokens;
     const auto info = runtime_.info();
     name_ = info.name;
     budget_ = static_cast<std::size_t>(kShareOfFreeMemory * static_cast<double>(info.free_bytes));
@@ -80,10 +81,10 @@ class CudaEngine final : public Engine {
     planner.arena = Arena::planner(device_);
     cuda::Sizes sizes = sizes_;
     sizes.trials = trials;
-    const cuda::Buffers buffers = cuda::take_buffers(planner.arena, sizes);
-    const LayoutData layout = layout_of(std::vector<const Layout*>(static_cast<std::size_t>(trials), nullptr));
-    train_step(planner, buffers, layout);
-    evaluation(planner, buffers, layout);
+    const cuda::Buffers buffers = cuda::take_buffers(planner.arena, sizes, suite_);
+    const std::vector<const Layout*> any(static_cast<std::size_t>(trials), nullptr);
+    train_step(planner, buffers, layout_of(any, sizes.context));
+    evaluation(planner, buffers, eval_layouts(any));
     return planner.arena.peak();
   }
 
@@ -97,7 +98,7 @@ class CudaEngine final : public Engine {
   void allocate() {
     for (;;) {
       const std::size_t bytes = bytes_for(sizes_.trials);
-      const bool smaller = sizes_.trials == 1 && (micro_batch_ > 1 || eval_batch_ > 1);
+      const bool smaller = sizes_.trials == 1 && (micro_batch_ > 1 || eval_tokens_ > 1);
       if (bytes <= budget_) {
         try {
           ctx_.arena.reserve(bytes);
@@ -113,13 +114,10 @@ class CudaEngine final : public Engine {
             sizes_.trials, mebibytes(bytes), device_.index, micro_batch_, mebibytes(budget_)));
       }
       micro_batch_ = (micro_batch_ + 1) / 2;
-      eval_batch_ = (eval_batch_ + 1) / 2;
+      eval_tokens_ = (eval_tokens_ + 1) / 2;
     }
-    all_ = cuda::take_buffers(ctx_.arena, sizes_);
-    send_values(all_.eval_tokens, split_.tokens);
-    send_values(all_.eval_targets, split_.targets);
-    send_values(all_.tally.positions, split_.positions);
-    send_values(all_.tally.classes, split_.classes);
+    all_ = cuda::take_buffers(ctx_.arena, sizes_, suite_);
+    cuda::send_sequences(suite_, all_.eval);
   }
 
   [[nodiscard]] const ParameterTable& parameters() const override { return proxy_.parameters(); }
@@ -163,17 +161,10 @@ class CudaEngine final : public Engine {
   [[nodiscard]] std::vector<std::vector<Point>> evaluate(std::span<const TrialState* const> trials) override {
     runtime_.make_current();
     refresh();
-    evaluation_graph_.run(ctx_, [&] { evaluation(ctx_, buffers_, *layout_); });
-    const auto right = receive<std::int32_t>(buffers_.right);
-    const auto loss = receive<double>(buffers_.eval_loss_sum);
-    std::vector<std::vector<Point>> points;
-    for (const TrialState* trial : trials) {
-      const std::size_t slot = slot_of(trial);
-      RecallMetrics metrics(sizes_.context);
-      metrics.add_counts(right.data() + slot * split_.counts.size(), split_.counts.data(), loss[slot], sizes_.scored);
-      points.push_back(metrics.points());
-    }
-    return points;
+    evaluation_graph_.run(ctx_, [&] { evaluation(ctx_, buffers_, eval_layouts_); });
+    std::vector<std::size_t> slots;
+    for (const TrialState* trial : trials) slots.push_back(slot_of(trial));
+    return cuda::suite_points(suite_, buffers_.eval, slots, threads_);
   }
 
   void trials_changed(std::vector<TrialState>& trials) override {
@@ -205,13 +196,19 @@ class CudaEngine final : public Engine {
  private:
   static double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
   // nullptr stands for any layout (planning).
-  [[nodiscard]] LayoutData layout_of(std::vector<const Layout*> layouts) const {
+  [[nodiscard]] LayoutData layout_of(std::vector<const Layout*> layouts, std::int64_t context) const {
     Layout any;
     for (int i = 0; i < proxy_.depth(); ++i) any.layers.emplace_back();
     for (const Layout*& layout : layouts) {
       if (layout == nullptr) layout = &any;
     }
-    return {layouts, sizes_.context};
+    return {layouts, context};
+  }
+  // What the layouts come to at the context of each set.
+  [[nodiscard]] std::vector<LayoutData> eval_layouts(const std::vector<const Layout*>& layouts) const {
+    std::vector<LayoutData> result;
+    for (const EvalSet& set : suite_.sets()) result.push_back(layout_of(layouts, set.context));
+    return result;
   }
 
   [[nodiscard]] Weights weights_of(const cuda::Buffers& b) const {
@@ -222,9 +219,10 @@ class CudaEngine final : public Engine {
   void train_step(Context& ctx, const cuda::Buffers& b, const LayoutData& layout) const {
     const kernels::ArenaScope scope(ctx.arena);
     const std::int64_t B = sizes_.batch, T = sizes_.context;
-    const std::int64_t scored = B * (T - 1);  // the recall stream scores every next token but the last
+    const std::int64_t scored = B * (task_->fixed_targets() > 0 ? task_->fixed_targets() : T);
     const cuda::TrialArrays& a = b.arrays;
-    recall_->generate(ctx, a.seeds, a.sequence, b.tokens, b.targets);
+    sequences_->generate(ctx, a.seeds, a.sequence, b.tokens, b.targets);
+    if (a.trained.defined()) cuda::count_targets(ctx, b.targets, a.trained);
     kernels::zero(ctx, b.grads);
     for (std::int64_t first = 0; first < B; first += micro_batch_) {
       const std::int64_t count = std::min(micro_batch_, B - first);
@@ -241,22 +239,8 @@ class CudaEngine final : public Engine {
                           b.weights, b.grads, b.m, b.v, b.copy, a.apply);
   }
 
-  // Loss and right answers of every trial on the evaluation split.
-  void evaluation(Context& ctx, const cuda::Buffers& b, const LayoutData& layout) const {
-    const kernels::ArenaScope scope(ctx.arena);
-    const std::int64_t S = sizes_.sequences, P = b.weights.trials();
-    const auto shared = [&](const Tensor& split, std::int64_t first, std::int64_t count) {
-      const Tensor part = cuda::sequences(split, first, count);
-      Tensor all(part.data(), part.dtype(), {P, count, sizes_.context}, part.device());
-      return all.set_trial_stride(0);
-    };
-    for (std::int64_t first = 0; first < S; first += eval_batch_) {
-      const std::int64_t count = std::min(eval_batch_, S - first);
-      proxy_.evaluate(ctx, layout, weights_of(b), shared(b.eval_tokens, first, count),
-                      shared(b.eval_targets, first, count), cuda::sequences(b.eval_loss, first, count),
-                      cuda::sequences(b.eval_predicted, first, count));
-    }
-    cuda::tally(ctx, b.tally, b.eval_targets, b.eval_predicted, b.eval_loss, b.right, b.eval_loss_sum);
+  void evaluation(Context& ctx, const cuda::Buffers& b, const std::vector<LayoutData>& layouts) {
+    cuda::evaluate_suite(ctx, proxies_, suite_, layouts, weights_of(b), b.weights.trials(), eval_tokens_, b.eval);
   }
 
   void view_blocks(std::vector<TrialState>& trials) {
@@ -269,9 +253,14 @@ class CudaEngine final : public Engine {
     buffers_ = cuda::first_trials(all_, count);
     std::vector<const Layout*> layouts;
     for (const std::size_t trial : slots_) layouts.push_back(&trials[trial].spec.design.layout);
-    layout_.emplace(layout_of(layouts));
+    layout_.emplace(layout_of(layouts, sizes_.context));
     send_values(all_.layout, layout_->values());
     layout_->move_to(all_.layout);
+    eval_layouts_ = eval_layouts(layouts);
+    for (std::size_t i = 0; i < eval_layouts_.size(); ++i) {
+      send_values(all_.eval[i].layout, eval_layouts_[i].values());
+      eval_layouts_[i].move_to(all_.eval[i].layout);
+    }
     step_graph_.forget();
     evaluation_graph_.forget();
   }
@@ -312,7 +301,7 @@ class CudaEngine final : public Engine {
     const std::size_t P = slots_.size();
     std::vector<float> lr(P * cuda::kTableSteps), max_norm(P), decay(P);
     std::vector<std::int32_t> step(P), diverged(P), seeds(2 * P), sequence(2 * P);
-    std::vector<double> train_loss(P), last_loss(P);
+    std::vector<double> train_loss(P), last_loss(P), train_positions(P);
     std::int64_t first = std::numeric_limits<std::int64_t>::max();
     for (const std::size_t trial : slots_) {
       if (trials[trial].active && !trials[trial].diverged) first = std::min(first, trials[trial].step + 1);
@@ -333,6 +322,7 @@ class CudaEngine final : public Engine {
       cuda::put_words(static_cast<std::uint64_t>(trial.step * recipe.batch), &sequence[2 * s]);
       train_loss[s] = trial.train_loss_sum;
       last_loss[s] = trial.last_loss;
+      train_positions[s] = static_cast<double>(trial.train_positions);
     }
     const cuda::TrialArrays& a = buffers_.arrays;
     send_values(a.lr_table, lr);
@@ -345,6 +335,7 @@ class CudaEngine final : public Engine {
     send_values(a.sequence, sequence);
     send_values(a.train_loss, train_loss);
     send_values(a.last_loss, last_loss);
+    send_values(a.train_positions, train_positions);
     return true;
   }
 
@@ -352,10 +343,11 @@ class CudaEngine final : public Engine {
     const cuda::TrialArrays& a = buffers_.arrays;
     const auto step = receive<std::int32_t>(a.step), diverged = receive<std::int32_t>(a.diverged);
     const auto train_loss = receive<double>(a.train_loss), last_loss = receive<double>(a.last_loss);
+    const auto train_positions = receive<double>(a.train_positions);
     for (std::size_t s = 0; s < slots_.size(); ++s) {
       TrialState& trial = trials[slots_[s]];
       if (!trial.active || trial.diverged) continue;
-      trial.train_positions += (step[s] - trial.step) * sizes_.batch * (sizes_.context - 1);
+      trial.train_positions = static_cast<std::int64_t>(train_positions[s]);
       trial.step = step[s];
       trial.train_loss_sum = train_loss[s];
       trial.last_loss = last_loss[s];
@@ -369,18 +361,20 @@ class CudaEngine final : public Engine {
   kernels::cuda::Runtime runtime_;
   Context ctx_;
   Proxy proxy_;
-  RecallStream stream_;
-  cuda::EvaluationSplit split_;
-  std::optional<RecallDevice> recall_;
+  ProxyAt proxies_;
+  std::unique_ptr<Task> task_;
+  EvalSuite suite_;
+  std::unique_ptr<TaskDevice> sequences_;
   cuda::Sizes sizes_;
-  std::int64_t micro_batch_ = 1, eval_batch_ = 1;
+  std::int64_t micro_batch_ = 1, eval_tokens_ = 1;
   std::size_t budget_ = 0, planned_ = 0;
   std::string name_;
   cuda::Buffers all_, buffers_;  // all slots; those in use
   std::vector<std::size_t> slots_;
   const TrialState* states_ = nullptr;
   std::optional<LayoutData> layout_;
-  bool dirty_ = true;  // blocks were set from outside
+  std::vector<LayoutData> eval_layouts_;  // of each set
+  bool dirty_ = true;                     // blocks were set from outside
   cuda::StepGraph step_graph_, evaluation_graph_;
 };
 

@@ -1,4 +1,4 @@
-// The GPU's decisions about updates and counts of right answers (see step.hpp).
+// The GPU's decisions about updates, and the gathering of scored positions (see step.hpp).
 #include <cstdint>
 
 #include "kernels/cuda/launch.cuh"
@@ -41,7 +41,8 @@ struct Pointers {
   const std::int32_t* first_update;
   const float* max_norm;
   std::int32_t *step, *diverged, *sequence;
-  double *train_loss, *last_loss;
+  double *train_loss, *last_loss, *train_positions;
+  const std::int32_t* trained;  // or null
   const float* norm;
   float *lr, *clip_scale;
   std::int32_t *update, *apply;
@@ -53,7 +54,10 @@ __global__ void plan_kernel(Pointers a, int trials, int table, const double* par
   if (p >= trials) return;
   double loss = 0;
   for (int c = 0; c < chunks; ++c) loss += parts[static_cast<std::int64_t>(p) * chunks + c];
-  const float norm = a.norm[p];
+  // Gradients were made with 1 / scored; this brings them, and their norm, to one over the positions that there are.
+  const std::int64_t here = a.trained == nullptr ? scored : a.trained[p] > 0 ? a.trained[p] : 1;
+  const float correction = static_cast<float>(static_cast<double>(scored) / static_cast<double>(here));
+  const float norm = a.norm[p] * correction;
   const std::int32_t update = a.step[p] + 1;
   const bool finite = isfinite(loss) && isfinite(norm);
   const bool apply = finite && a.diverged[p] == 0;
@@ -61,40 +65,47 @@ __global__ void plan_kernel(Pointers a, int trials, int table, const double* par
   a.apply[p] = apply ? 1 : 0;
   a.update[p] = update;
   a.lr[p] = at >= 0 && at < table ? a.lr_table[static_cast<std::int64_t>(p) * table + at] : 0.0F;
-  a.clip_scale[p] = norm > a.max_norm[p] ? a.max_norm[p] / norm : 1.0F;
+  a.clip_scale[p] = correction * (norm > a.max_norm[p] ? a.max_norm[p] / norm : 1.0F);
   if (!apply) {
     if (a.diverged[p] == 0) a.diverged[p] = update;
     return;
   }
   a.step[p] = update;
-  a.last_loss[p] = loss / static_cast<double>(scored);
+  a.last_loss[p] = loss / static_cast<double>(here);
   a.train_loss[p] += loss;
+  a.train_positions[p] += static_cast<double>(here);
   const std::uint64_t next = static_cast<std::uint64_t>(update) * static_cast<std::uint64_t>(batch);
   a.sequence[2 * p] = static_cast<std::int32_t>(next & 0xFFFFFFFFU);
   a.sequence[2 * p + 1] = static_cast<std::int32_t>(next >> 32);
 }
 
 __global__ void __launch_bounds__(kThreads)
-    tally_kernel(const std::int32_t* positions, const std::int32_t* classes, std::int64_t count, int buckets,
-                 const std::int32_t* targets, const std::int32_t* predicted, std::int64_t predicted_stride,
-                 const float* loss, std::int64_t loss_stride, std::int32_t* right, double* loss_sum) {
+    count_kernel(const std::int32_t* targets, std::int64_t stride, std::int64_t size, std::int32_t* trained) {
   __shared__ double sums[kThreads];
-  __shared__ std::int32_t counts[64];
-  if (threadIdx.x < 64) counts[threadIdx.x] = 0;
-  __syncthreads();
-  const std::int64_t p = blockIdx.x;
-  double sum = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const std::int32_t position = positions[i], kind = classes[i];
-    sum += static_cast<double>(loss[p * loss_stride + position]);
-    if (predicted[p * predicted_stride + position] != targets[position]) continue;
-    atomicAdd(&counts[kind & 255], 1);
-    if ((kind & 256) != 0) atomicAdd(&counts[buckets], 1);
-    if ((kind & 512) != 0) atomicAdd(&counts[buckets + 1], 1);
-  }
-  sum = block_sum(sum, sums);
-  if (threadIdx.x == 0) loss_sum[p] = sum;
-  if (static_cast<int>(threadIdx.x) < buckets + 2) right[p * (buckets + 2) + threadIdx.x] = counts[threadIdx.x];
+  const std::int32_t* trial = targets + blockIdx.x * stride;
+  std::int64_t count = 0;
+  for (std::int64_t i = threadIdx.x; i < size; i += kThreads) count += trial[i] >= 0 ? 1 : 0;
+  const double sum = block_sum(static_cast<double>(count), sums);  // exact: whole numbers
+  if (threadIdx.x == 0) trained[blockIdx.x] = static_cast<std::int32_t>(sum);
+}
+
+struct Gather {
+  const std::int32_t* positions;
+  std::int64_t begin, end, base;
+  const float* loss;
+  const std::int32_t* predicted;
+  std::int64_t loss_stride, predicted_stride;
+  float* all_loss;
+  std::int32_t* all_predicted;
+  std::int64_t all_loss_stride, all_predicted_stride;
+};
+
+__global__ void __launch_bounds__(kThreads) gather_kernel(Gather a) {
+  const std::int64_t i = a.begin + static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x, p = blockIdx.y;
+  if (i >= a.end) return;
+  const std::int64_t from = a.positions[i] - a.base;
+  a.all_loss[p * a.all_loss_stride + i] = a.loss[p * a.loss_stride + from];
+  a.all_predicted[p * a.all_predicted_stride + i] = a.predicted[p * a.predicted_stride + from];
 }
 
 std::int32_t* ints(const Tensor& t) {
@@ -121,6 +132,8 @@ void plan_updates(Context& ctx, const TrialArrays& a, const Tensor& loss_parts, 
                           .sequence = ints(a.sequence),
                           .train_loss = doubles(a.train_loss),
                           .last_loss = doubles(a.last_loss),
+                          .train_positions = doubles(a.train_positions),
+                          .trained = a.trained.defined() ? ints(a.trained) : nullptr,
                           .norm = a.norm.trial<float>(),
                           .lr = a.lr.trial<float>(),
                           .clip_scale = a.clip_scale.trial<float>(),
@@ -132,14 +145,28 @@ void plan_updates(Context& ctx, const TrialArrays& a, const Tensor& loss_parts, 
          static_cast<int>(loss_parts.dim(1)), batch, scored);
 }
 
-void tally(Context& ctx, const TallyPlan& plan, const Tensor& targets, const Tensor& predicted, const Tensor& loss,
-           const Tensor& right, const Tensor& loss_sum) {
-  if (plan.buckets + 2 > 64) throw std::invalid_argument("tally: too many buckets");
-  launch(ctx, tally_kernel, dim3(static_cast<unsigned>(predicted.trials())), dim3(kThreads), 0,
-         static_cast<const std::int32_t*>(ints(plan.positions)), static_cast<const std::int32_t*>(ints(plan.classes)),
-         plan.positions.size(), static_cast<int>(plan.buckets), static_cast<const std::int32_t*>(ints(targets)),
-         static_cast<const std::int32_t*>(ints(predicted)), predicted.trial_stride(),
-         static_cast<const float*>(loss.trial<float>()), loss.trial_stride(), ints(right), doubles(loss_sum));
+void count_targets(Context& ctx, const Tensor& targets, const Tensor& trained) {
+  launch(ctx, count_kernel, dim3(static_cast<unsigned>(targets.trials())), dim3(kThreads), 0,
+         static_cast<const std::int32_t*>(ints(targets)), targets.trial_stride(), targets.trial_size(), ints(trained));
+}
+
+void gather_scored(Context& ctx, const Tensor& positions, std::int64_t begin, std::int64_t end, std::int64_t base,
+                   const Tensor& loss, const Tensor& predicted, const Tensor& all_loss, const Tensor& all_predicted) {
+  if (begin == end) return;
+  const Gather gather{.positions = ints(positions),
+                      .begin = begin,
+                      .end = end,
+                      .base = base,
+                      .loss = loss.trial<float>(),
+                      .predicted = ints(predicted),
+                      .loss_stride = loss.trial_stride(),
+                      .predicted_stride = predicted.trial_stride(),
+                      .all_loss = all_loss.trial<float>(),
+                      .all_predicted = ints(all_predicted),
+                      .all_loss_stride = all_loss.trial_stride(),
+                      .all_predicted_stride = all_predicted.trial_stride()};
+  const auto blocks = static_cast<unsigned>((end - begin + kThreads - 1) / kThreads);
+  launch(ctx, gather_kernel, dim3(blocks, static_cast<unsigned>(loss.trials())), dim3(kThreads), 0, gather);
 }
 
 }  // namespace hylas::model::cuda

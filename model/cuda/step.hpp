@@ -1,5 +1,5 @@
-// What a training step on a GPU needs beside the operators of kernels/: the decision about each trial's update, and the
-// counting of right answers, both on the device, so that the host waits for nothing.
+// What a training step on a GPU needs beside the operators of kernels/: the decision about each trial's update, made on
+// the device, so that the host waits for nothing; and what an evaluation gathers for the host.
 //
 // Shapes: [P] for one value a trial. All launches go to the Context's stream; nothing is launched while it plans.
 #pragma once
@@ -18,6 +18,8 @@ struct TrialArrays {
   kernels::Tensor diverged;               // [P] i32: the step that was not finite, 0 for none
   kernels::Tensor seeds, sequence;        // [P, 2] i32: low and high word of the data seed; of the next sequence
   kernels::Tensor train_loss, last_loss;  // [P] f64: summed since the last evaluation; of the last step
+  kernels::Tensor train_positions;        // [P] f64: trained positions since the last evaluation
+  kernels::Tensor trained;                // [P] i32: trained positions of this step; absent where always as many
   kernels::Tensor norm, lr, clip_scale;   // [P] f32: of this step
   kernels::Tensor update, apply;          // [P] i32: the update's number from 1; 0 where it must not happen
 };
@@ -26,21 +28,20 @@ struct TrialArrays {
 inline constexpr std::int64_t kLossChunk = 4096;
 void sum_losses(kernels::Context& ctx, const kernels::Tensor& loss, const kernels::Tensor& parts);
 
+// trained [P] i32: positions of targets [P, B, T] that have a target.
+void count_targets(kernels::Context& ctx, const kernels::Tensor& targets, const kernels::Tensor& trained);
+
 // From a batch's losses and gradient norms: whether each trial is updated, with which learning rate and clip; counts
-// the step and its loss. A trial whose loss or norm is not finite is marked and never updated again.
+// the step and its loss. A trial whose loss or norm is not finite is marked and never updated again. Gradients are
+// those of the sum of losses over `scored`; where arrays.trained is there, the update takes those of their mean over
+// it.
 void plan_updates(kernels::Context& ctx, const TrialArrays& arrays, const kernels::Tensor& loss_parts,
                   std::int64_t batch, std::int64_t scored);
 
-// Scored positions of the evaluation split: index into [S, T], and the class of its distance.
-struct TallyPlan {
-  kernels::Tensor positions;  // [n] i32
-  kernels::Tensor classes;    // [n] i32: bucket, + 256 where near, + 512 where far
-  std::int64_t buckets = 0;
-};
-// right [P, buckets + 2] i32: positions predicted right, a bucket each, then near, then far.
-// loss_sum [P] f64: of the scored positions, in a fixed order.
-void tally(kernels::Context& ctx, const TallyPlan& plan, const kernels::Tensor& targets,
-           const kernels::Tensor& predicted, const kernels::Tensor& loss, const kernels::Tensor& right,
-           const kernels::Tensor& loss_sum);
+// Of loss and predicted [P, S, T], what stands at positions[begin, end), indices into [S, T] plus `base`, to the same
+// places of all_loss, all_predicted [P, n].
+void gather_scored(kernels::Context& ctx, const kernels::Tensor& positions, std::int64_t begin, std::int64_t end,
+                   std::int64_t base, const kernels::Tensor& loss, const kernels::Tensor& predicted,
+                   const kernels::Tensor& all_loss, const kernels::Tensor& all_predicted);
 
 }  // namespace hylas::model::cuda

@@ -31,7 +31,7 @@ std::vector<model::TrialSpec> make_trials(const BenchSize& size, const Options& 
   const auto shape = size.shape();
   const auto layout = options.layout.empty() ? size.layout() : options.layout;
   model::Recipe recipe;
-  recipe.task.keys = recipe.task.values = size.vocab / 2;
+  recipe.task = model::recall_task(size.vocab / 2, size.vocab / 2);
   recipe.batch = size.batch;
   recipe.steps = 1'000'000;
   recipe.learning_rate = 1e-3;

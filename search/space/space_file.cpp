@@ -7,6 +7,8 @@
 #include <cmath>
 #include <set>
 
+#include "model/data/task.hpp"
+
 namespace hylas::search {
 namespace {
 
@@ -14,19 +16,27 @@ constexpr std::int64_t kMostSeeds = 10'000;
 constexpr std::size_t kMostLearningRates = 1000;
 constexpr std::size_t kMostShapes = 1000;
 
-model::RecallTask read_task(const TomlReader& root) {
-  const TomlReader reader = root.table("task", {"name", "keys", "values", "repeat"});
-  model::RecallTask task;
+// [task] name = "..." and the task's own parameters.
+model::TaskSpec read_task(const TomlReader& root) {
+  const TomlReader open = root.open_table("task");
   std::string name = "recall";
-  reader.optional("name", name);
-  if (name != "recall") reader.fail(reader.place_of("name"), "task.name must be 'recall', not " + in_quotes(name));
-  reader.optional("keys", task.keys);
-  reader.optional("values", task.values);
-  reader.optional("repeat", task.repeat);
-  return task;
+  open.optional("name", name);
+  const model::TaskType* type = nullptr;
+  open.placed_at(open.place_of("name"), "task.name: ", [&] { type = &model::task_type(name); });
+  std::vector<std::string> known = {"name"};
+  for (const model::TaskParameter& parameter : type->parameters) known.emplace_back(parameter.name);
+  const TomlReader reader = root.table("task", known);
+  std::map<std::string, model::TaskValue> given;
+  for (const model::TaskParameter& parameter : type->parameters) {
+    if (!reader.has(parameter.name)) continue;
+    model::TaskValue value = parameter.default_value;
+    std::visit([&](auto& v) { reader.optional(parameter.name, v); }, value);
+    given[parameter.name] = value;
+  }
+  return root.placed("", [&] { return model::task_spec(name, given); });
 }
 
-model::Shape read_shape(const TomlReader& reader, const model::RecallTask& task) {
+model::Shape read_shape(const TomlReader& reader, const model::TaskSpec& task) {
   model::Shape shape;
   reader.required("d_model", shape.d_model, "d_model = 64");
   reader.required("heads", shape.heads, "heads = 2");
@@ -40,9 +50,10 @@ model::Shape read_shape(const TomlReader& reader, const model::RecallTask& task)
   }
   if (shape.heads > 0) shape.head_dim = shape.d_model / shape.heads;
   reader.optional("head_dim", shape.head_dim);
-  constexpr std::int64_t kMostSymbols = std::int64_t{1} << 30;  // keys and values beyond are refused with the recipe
-  shape.vocab =
-      std::clamp<std::int64_t>(task.keys, 1, kMostSymbols) + std::clamp<std::int64_t>(task.values, 1, kMostSymbols);
+  if (!reader.has("vocab")) {
+    // What the task cannot make at this context is refused here, naming its parameter.
+    shape.vocab = reader.placed("", [&] { return model::make_task(task, shape.context)->vocab(); });
+  }
   reader.optional("vocab", shape.vocab);
   reader.optional("tied", shape.tied);
   reader.optional("rope_theta", shape.rope_theta);
@@ -50,7 +61,7 @@ model::Shape read_shape(const TomlReader& reader, const model::RecallTask& task)
   return shape;
 }
 
-std::vector<model::Shape> read_shapes(const TomlReader& root, const model::RecallTask& task) {
+std::vector<model::Shape> read_shapes(const TomlReader& root, const model::TaskSpec& task) {
   std::vector<model::Shape> shapes;
   for (const TomlReader& reader : root.tables(
            "shape", {"d_model", "heads", "kv_heads", "head_dim", "ffn", "vocab", "context", "tied", "rope_theta"})) {
@@ -214,15 +225,17 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
   file.recipe_axes.seeds = read_seeds(reader, "seeds");
   if (reader.has("data_seeds")) file.recipe_axes.data_seeds = read_seeds(reader, "data_seeds");
   read_schedule(reader, r.schedule);
-  const TomlReader eval = reader.table("eval", {"sequences", "growth", "min_steps"});
+  const TomlReader eval = reader.table("eval", {"sequences", "growth", "min_steps", "lengths"});
   eval.optional("sequences", r.eval.sequences);
   eval.optional("growth", r.eval.growth);
   eval.optional("min_steps", r.eval.min_steps);
+  eval.optional("lengths", r.eval.lengths);
 }
 
-model::Capability read_capability(const TomlReader& root) {
+model::Capability read_capability(const TomlReader& root, const model::TaskSpec& task, const model::Shape& shape) {
   const TomlReader reader = root.table("capability", {"metric", "threshold", "stop_at"});
   model::Capability capability;
+  if (!model::make_task(task, shape.context)->metrics().distance) capability.metric = "accuracy";
   reader.optional("metric", capability.metric);
   reader.optional("threshold", capability.threshold);
   reader.optional("stop_at", capability.stop_at);
@@ -279,7 +292,7 @@ SpaceFile read_space_file(const TomlReader& root) {
   file.axes = read_axes(root);
   file.filter = read_filter(root);
   read_recipe(root, file);
-  file.recipe.capability = read_capability(root);
+  file.recipe.capability = read_capability(root, file.recipe.task, file.shapes.front());
   file.strategy = read_strategy(root);
   return file;
 }

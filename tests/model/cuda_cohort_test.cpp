@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/data/recall.hpp"
-#include "model/eval/recall_accuracy.hpp"
+#include "model/data/tasks/recall.hpp"
+#include "model/eval/eval_suite.hpp"
 #include "model/proxy.hpp"
 #include "tests/model/cuda_cohort_support.hpp"
 #include "tests/model/test_cohort_common.hpp"
@@ -247,9 +247,14 @@ void test_evaluation(bool small, const std::string& precision) {
     const test::Vector losses = loss.values(0), predictions = predicted.values(0);
     const std::vector<float> l(losses.begin(), losses.end());
     const test::Ints answers(predictions.begin(), predictions.end());
-    model::RecallMetrics metrics(T);
-    metrics.add(targets.data(), answers.data(), distance.data(), l.data(), S * T);
-    const auto points = metrics.points();
+    const model::EvalSet set(stream, S, "");
+    model::SetResult result;
+    for (const std::int32_t position : set.scored) {
+      CHECK(distance[test::at(position)] > 0);
+      result.predicted.push_back(answers[test::at(position)]);
+      result.loss.push_back(l[test::at(position)]);
+    }
+    const auto points = metric_points(set, result.predicted, result.loss);
     REQUIRE(evaluations[i].points.size() == points.size() + 1);  // and the training loss
     for (std::size_t k = 0; k < points.size(); ++k) {
       INFO("trial " << i << ", " << points[k].metric);

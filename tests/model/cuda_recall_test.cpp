@@ -1,6 +1,6 @@
 // The recall stream made on the GPU: the same bits as RecallStream over seeds, indices, contexts and numbers of keys.
-#include "model/data/recall.hpp"
-#include "model/data/recall_device.hpp"
+#include "model/data/tasks/recall.hpp"
+#include "model/data/tasks/recall_device.hpp"
 #include "model/design/input_error.hpp"
 #include "tests/kernels/cuda_support.hpp"
 
@@ -34,7 +34,7 @@ void check(Gpu& gpu, const Case& c) {
     first_words.push_back(words(firsts[p]));
   }
   const RecallStream stream(c.task, c.context);
-  const RecallDevice device(gpu.ctx, c.task, c.context);
+  const RecallDevice device(gpu.ctx, stream);
   const DeviceTensor data_seeds(DType::i32, {trials, 2}, seed_words), first(DType::i32, {trials, 2}, first_words);
   const DeviceTensor tokens(DType::i32, {trials, c.batch, c.context}),
       targets(DType::i32, {trials, c.batch, c.context});
@@ -75,6 +75,5 @@ TEST_CASE("Long sequences made on the GPU are those of the CPU, bit for bit", "[
     CAPTURE(c.context, c.task.keys, c.task.repeat);
     check(gpu, c);
   }
-  CHECK_THROWS_AS(RecallDevice(gpu.ctx, {16, 16, 0.4}, 65538), InputError);
-  CHECK_THROWS_AS(RecallDevice(gpu.ctx, {16, 16, 0.4}, 63), InputError);
+  CHECK_THROWS_AS(RecallDevice(gpu.ctx, RecallStream({16, 16, 0.4}, 65538)), InputError);
 }

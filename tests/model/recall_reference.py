@@ -3,7 +3,7 @@
     python3 tests/model/recall_reference.py tests/golden              # recall_sequences.json; standard library only
     python3 tests/model/recall_reference.py tests/golden --philox     # also recall_philox.json; needs `randomgen`
 
-Written from the text of model/data/recall_draw.hpp, not from the code: whole integers and fractions, linear scans, distances
+Written from the text of model/data/tasks/recall_draw.hpp, not from the code: whole integers and fractions, linear scans, distances
 found by looking back through the finished tokens. The Philox vectors come from a third implementation (randomgen, counter
 incremented before each block, so it is started one below).
 """

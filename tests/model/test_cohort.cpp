@@ -5,7 +5,7 @@
 #include <cmath>
 #include <thread>
 
-#include "model/data/recall.hpp"
+#include "model/data/tasks/recall.hpp"
 #include "model/init.hpp"
 #include "model/optimizer.hpp"
 #include "model/proxy.hpp"

@@ -25,7 +25,7 @@ inline model::TrialSpec trial(const std::string& layout, std::int64_t seed, doub
                            .tied = true,
                            .rope_theta = 10000.0};
   model::Recipe recipe;
-  recipe.task = {.keys = 8, .values = 8, .repeat = 0.5};
+  recipe.task = model::recall_task(8, 8, 0.5);
   recipe.steps = 24;
   recipe.batch = 18;  // 576 tokens: two chunks
   recipe.learning_rate = learning_rate;

@@ -1,5 +1,5 @@
 // The recall stream: bit for bit the independent reference, the structure the task promises, the stated distributions.
-#include "model/data/recall.hpp"
+#include "model/data/tasks/recall.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "model/data/recall_draw.hpp"
+#include "model/data/tasks/recall_draw.hpp"
 #include "model/design/input_error.hpp"
 #include "tests/catch.hpp"
 
@@ -281,7 +281,7 @@ TEST_CASE("A task or context outside the limits is refused with what is allowed"
   } catch (const InputError& error) {
     message = error.what();
   }
-  CHECK(message.find("even context") != std::string::npos);
+  CHECK(message.find("context must be an even number") != std::string::npos);
   CHECK(message.find("63") != std::string::npos);
 }
 

@@ -26,9 +26,9 @@ using Change = std::function<void(Recipe&)>;
 // One change for every field of a recipe.
 const std::vector<std::pair<const char*, Change>>& all_changes() {
   static const std::vector<std::pair<const char*, Change>> changes = {
-      {"task.keys", [](Recipe& r) { r.task.keys = 15; }},
-      {"task.values", [](Recipe& r) { r.task.values = 15; }},
-      {"task.repeat", [](Recipe& r) { r.task.repeat = 0.7; }},
+      {"task.keys", [](Recipe& r) { r.task.set("keys", std::int64_t{15}); }},
+      {"task.values", [](Recipe& r) { r.task.set("values", std::int64_t{15}); }},
+      {"task.repeat", [](Recipe& r) { r.task.set("repeat", 0.7); }},
       {"steps", [](Recipe& r) { r.steps = 77; }},
       {"batch", [](Recipe& r) { r.batch = 8; }},
       {"learning_rate", [](Recipe& r) { r.learning_rate = 0.1 + 0.2; }},
@@ -132,7 +132,8 @@ TEST_CASE("JSON that is no recipe is refused, with the key") {
   CHECK(contains(parse_error(replaced(good, "\"clip\":1.0", "\"clip\":\"1\"")), "clip must be a number"));
   CHECK(contains(parse_error(replaced(good, "\"constant\"", "\"cosin\"")),
                  "schedule.kind must be constant, cosine or wsd"));
-  CHECK(contains(parse_error(replaced(good, "\"recall\"", "\"mqar\"")), "task.name"));
+  CHECK(contains(parse_error(replaced(good, "\"recall\"", "\"recal\"")),
+                 "there is no task 'recal'; did you mean 'recall'?"));
   CHECK(contains(parse_error(replaced(good, "{\"growth\":0.08,\"min_steps\":10,\"sequences\":128}", "7")), "eval"));
   CHECK(contains(parse_error("[]"), "must be an object"));
   CHECK(contains(parse_error("{"), "not valid JSON"));
@@ -145,11 +146,11 @@ TEST_CASE("Values that cannot train are refused, named as a space file writes th
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   CHECK(validation_error([](Recipe&) {}).empty());
   const std::vector<std::pair<const char*, Change>> bad = {
-      {"task.keys", [](Recipe& r) { r.task.keys = 0; }},
-      {"vocab >= 33", [](Recipe& r) { r.task.keys = 17; }},
-      {"task.values", [](Recipe& r) { r.task.values = INT64_MAX; }},
-      {"task.repeat", [](Recipe& r) { r.task.repeat = 1.1; }},
-      {"task.repeat", [nan](Recipe& r) { r.task.repeat = nan; }},
+      {"task.keys", [](Recipe& r) { r.task.set("keys", std::int64_t{0}); }},
+      {"vocab >= 33", [](Recipe& r) { r.task.set("keys", std::int64_t{17}); }},
+      {"task.values", [](Recipe& r) { r.task.set("values", INT64_MAX); }},
+      {"task.repeat", [](Recipe& r) { r.task.set("repeat", 1.1); }},
+      {"task.repeat", [nan](Recipe& r) { r.task.set("repeat", nan); }},
       {"recipe.steps", [](Recipe& r) { r.steps = 0; }},
       {"recipe.batch", [](Recipe& r) { r.batch = -1; }},
       {"10^13", [](Recipe& r) { r.steps = std::int64_t{1} << 40, r.batch = 1 << 20; }},
@@ -233,7 +234,7 @@ TEST_CASE("The protocol names task, context, capability and conventions, and not
   recipe.seed = 5;
   recipe.learning_rate = 1;
   CHECK(protocol_json(recipe, small()) == protocol);
-  recipe.task.repeat = 0.7;
+  recipe.task.set("repeat", 0.7);
   CHECK(protocol_json(recipe, small()) != protocol);
 }
 

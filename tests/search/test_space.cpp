@@ -54,7 +54,7 @@ TEST_CASE("The demo is the study of TASKS 1 at d 32: 7 designs, 3 seeds") {
     CHECK(recipe.learning_rate == 4e-3);
     CHECK(recipe.weight_decay == 0.1);
     CHECK(recipe.schedule == model::Schedule{});
-    CHECK(recipe.task == model::RecallTask{16, 16, 0.4});
+    CHECK(recipe.task == model::recall_task(16, 16, 0.4));
     CHECK(recipe.eval == model::EvalPlan{128, 0.08, 10});
     CHECK(recipe.capability == model::Capability{"accuracy/far", 0.5, 0.9});
   }
@@ -209,7 +209,7 @@ TEST_CASE("Every key of a recipe reaches the trial") {
       "decay_fraction = 0.5\nfinal_ratio = 0.1\n[recipe.eval]\nsequences = 17\ngrowth = 0.5\n"
       "min_steps = 2\n");
   model::Recipe expected;
-  expected.task = {5, 7, 0.25};
+  expected.task = model::recall_task(5, 7, 0.25);
   expected.steps = 11;
   expected.batch = 3;
   expected.learning_rate = 0.5;

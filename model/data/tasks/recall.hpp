@@ -16,34 +16,40 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/recipe.hpp"
+#include "model/data/task.hpp"
 
 namespace hylas::model {
 
-enum class Split : std::uint8_t { train, eval };
+struct RecallTask {
+  std::int64_t keys = 16;
+  std::int64_t values = 16;
+  double repeat = 0.4;  // p
+  bool operator==(const RecallTask&) const = default;
+};
 
-class RecallStream {
+[[nodiscard]] RecallTask recall_parameters(const TaskSpec& spec);
+
+class RecallStream final : public Task {
  public:
   // context: even, in [2, 2^24]; keys and values >= 1, together at most 2^31 - 1; repeat in [0, 1].
   RecallStream(const RecallTask& task, std::int64_t context);
+  RecallStream(const TaskSpec& spec, std::int64_t context);
 
-  // Writes one sequence; T = context.
-  //   tokens    [T]
-  //   targets   [T]  targets[t] = tokens[t + 1], the last -1 (no target)
-  //   distance  [T]  > 0 where the target is an answerable value: t is a key position whose key occurred before, and
-  //                  distance = 2 (slots since its last occurrence), so a window W sees that pair if distance <= W;
-  //                  else 0
-  // data_seed is ignored by Split::eval.
-  void sequence(std::uint64_t data_seed, Split split, std::uint64_t index, std::int32_t* tokens, std::int32_t* targets,
-                std::int32_t* distance) const;
-
-  [[nodiscard]] std::int64_t context() const { return 2 * slots_; }
+  // task.hpp says what sequence() writes. targets[t] = tokens[t + 1], the last -1; scored are the answerable values:
+  // t is a key position whose key occurred before, distance[t] = 2 (slots since its last occurrence), so that a window
+  // W sees that pair if distance <= W.
+  [[nodiscard]] std::int64_t vocab() const override { return task_.keys + task_.values; }
+  [[nodiscard]] MetricPlan metrics() const override { return {.accuracy = false, .distance = true}; }
+  [[nodiscard]] std::int64_t fixed_targets() const override { return context() - 1; }
   [[nodiscard]] const RecallTask& task() const { return task_; }
   // For kernels that make sequences on a device: C_m for m in [0, slots], and floor(p 2^32).
   [[nodiscard]] const std::vector<std::uint64_t>& prefix() const { return prefix_; }
   [[nodiscard]] std::uint64_t threshold() const { return threshold_; }
 
  private:
+  void make(std::uint64_t data_seed, Split split, std::uint64_t index, std::int32_t* tokens, std::int32_t* targets,
+            std::int32_t* distance) const override;
+
   RecallTask task_;
   std::int64_t slots_;
   std::uint64_t threshold_;            // floor(p 2^32)

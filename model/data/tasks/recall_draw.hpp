@@ -38,19 +38,6 @@ struct RecallDraws {
   }
 };
 
-// High 64 bits of a 128-bit product.
-[[nodiscard]] HYLAS_HOST_DEVICE constexpr std::uint64_t mulhi64(std::uint64_t a, std::uint64_t b) {
-  const std::uint64_t a_low = a & 0xFFFF'FFFF, a_high = a >> 32, b_low = b & 0xFFFF'FFFF, b_high = b >> 32;
-  const std::uint64_t middle = a_high * b_low + ((a_low * b_low) >> 32);
-  const std::uint64_t cross = a_low * b_high + (middle & 0xFFFF'FFFF);
-  return a_high * b_high + (middle >> 32) + (cross >> 32);
-}
-
-// Uniform on [0, n) from 32 uniform bits.
-[[nodiscard]] HYLAS_HOST_DEVICE constexpr std::uint32_t scale32(std::uint32_t word, std::uint32_t n) {
-  return static_cast<std::uint32_t>((static_cast<std::uint64_t>(word) * n) >> 32);
-}
-
 // prefix[m] = C_m for m in [0, slots], prefix[0] = 0. Log-uniform on [1, i] from 64 uniform bits: the least m with C_m
 // > r.
 [[nodiscard]] HYLAS_HOST_DEVICE constexpr std::uint32_t log_uniform(std::uint64_t u, std::uint32_t i,

@@ -6,9 +6,9 @@
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.hpp"
-#include "model/data/recall.hpp"
-#include "model/data/recall_device.hpp"
-#include "model/data/recall_draw.hpp"
+#include "model/data/tasks/recall.hpp"
+#include "model/data/tasks/recall_device.hpp"
+#include "model/data/tasks/recall_draw.hpp"
 #include "model/design/input_error.hpp"
 
 // The kernel stands in the namespace of the others: the emulator (tests/emulator) knows their shared memory.
@@ -26,7 +26,7 @@ struct RecallArrays {
   const std::int32_t *data_seeds, *first;
   std::int32_t *tokens, *targets;
   const std::uint64_t* prefix;
-  std::uint64_t threshold;
+  std::uint64_t threshold, train_sequences;
   std::uint32_t keys, values, slots;
   std::int64_t data_seeds_stride, first_stride, tokens_stride, targets_stride;
 };
@@ -41,8 +41,9 @@ __global__ void __launch_bounds__(1024) recall_kernel(RecallArrays a) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   auto* slot = reinterpret_cast<std::uint32_t*>(shared_memory);  // [slots]
   const std::int64_t p = blockIdx.y, b = blockIdx.x;
-  const RecallDraws draws{wide(a.data_seeds + p * a.data_seeds_stride),
-                          wide(a.first + p * a.first_stride) + static_cast<std::uint64_t>(b), 0};
+  std::uint64_t index = wide(a.first + p * a.first_stride) + static_cast<std::uint64_t>(b);
+  if (a.train_sequences > 0) index %= a.train_sequences;
+  const RecallDraws draws{wide(a.data_seeds + p * a.data_seeds_stride), index, 0};
   const std::uint32_t step = blockDim.x;
   std::uint32_t mine[Each];
 #pragma unroll
@@ -98,14 +99,17 @@ void check_tensor(const char* name, const kernels::Tensor& t, std::int64_t trial
 
 }  // namespace
 
-RecallDevice::RecallDevice(kernels::Context& ctx, const RecallTask& task, std::int64_t context)
-    : task_(task), slots_(context / 2), device_(ctx.device.index) {
-  const RecallStream stream(task, context);
+RecallDevice::RecallDevice(kernels::Context& ctx, const RecallStream& stream)
+    : task_(stream.task()),
+      slots_(stream.context() / 2),
+      threshold_(stream.threshold()),
+      train_sequences_(stream.train_sequences()),
+      device_(ctx.device.index) {
+  const std::int64_t context = stream.context();
   if (context > kMaxContext) {
     throw InputError("the recall task on a GPU needs a context of at most " + std::to_string(kMaxContext) +
                      " tokens, not " + std::to_string(context) + "; use the CPU for longer ones");
   }
-  threshold_ = stream.threshold();
   const std::size_t bytes = stream.prefix().size() * sizeof(std::uint64_t);
   prefix_ = static_cast<std::uint64_t*>(kernels::cuda::device_allocate(bytes, device_));
   try {
@@ -133,6 +137,7 @@ void RecallDevice::generate(kernels::Context& ctx, const kernels::Tensor& data_s
                                            static_cast<std::int32_t*>(targets.data()),
                                            prefix_,
                                            threshold_,
+                                           train_sequences_,
                                            static_cast<std::uint32_t>(task_.keys),
                                            static_cast<std::uint32_t>(task_.values),
                                            static_cast<std::uint32_t>(slots_),
