@@ -7,6 +7,12 @@ namespace hylas::model {
 const std::vector<TaskType>& task_types() {
   static const std::vector<TaskType> types = {
       recall_type(),
+      mad_recall_type(),
+      mad_noisy_recall_type(),
+      mad_fuzzy_recall_type(),
+      mad_selective_copy_type(),
+      mad_compression_type(),
+      mad_memorization_type(),
   };
   return types;
 }

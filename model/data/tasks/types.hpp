@@ -11,5 +11,11 @@ namespace hylas::model {
 }
 
 [[nodiscard]] TaskType recall_type();
+[[nodiscard]] TaskType mad_recall_type();
+[[nodiscard]] TaskType mad_noisy_recall_type();
+[[nodiscard]] TaskType mad_fuzzy_recall_type();
+[[nodiscard]] TaskType mad_selective_copy_type();
+[[nodiscard]] TaskType mad_compression_type();
+[[nodiscard]] TaskType mad_memorization_type();
 
 }  // namespace hylas::model
