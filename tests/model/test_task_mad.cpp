@@ -35,6 +35,42 @@ TEST_CASE("No two MAD tasks share their draws, nor the memorization map any task
   CHECK(tags.size() == 1 + std::size(names));
 }
 
+// As a kernel calls it: scratch memory holds what another sequence left there, and distances are not wanted.
+template <class Generator>
+void check_on_dirty_scratch(const std::string& name, std::int64_t context, Given given = {}) {
+  CAPTURE(name, context);
+  given["train_sequences"] = 0;
+  const auto made = task(name, context, given);
+  const auto* generated = dynamic_cast<const GeneratedTask<Generator>*>(made.get());
+  REQUIRE(generated != nullptr);
+  const Generator& generator = generated->generator();
+  const auto words = static_cast<std::size_t>(generator.scratch_words);
+  constexpr std::uint32_t guard = 0xDEADBEEF;
+  std::vector<std::uint32_t> scratch(words + 8, guard);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(context)), targets(tokens.size());
+  for (std::uint64_t index = 0; index < 300; ++index) {
+    Draws draws(task_tag(Generator::name), 7, index, false);
+    generator.make(draws, {tokens.data(), targets.data(), nullptr, scratch.data(), static_cast<std::int32_t>(context)});
+    const Sequence expected = make(*made, 7, Split::train, index);
+    REQUIRE(tokens == expected.tokens);
+    REQUIRE(targets == expected.targets);
+    REQUIRE(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(words), scratch.end(), guard) == 8);
+  }
+}
+
+TEST_CASE("MAD generators need no clean scratch memory, none beyond what they ask for, and no distances",
+          "[task][mad]") {
+  check_on_dirty_scratch<MadRecall>("mad_recall", 128);
+  check_on_dirty_scratch<MadRecall>("mad_recall", 1024, {{"vocab", 2}});
+  check_on_dirty_scratch<MadNoisyRecall>("mad_noisy_recall", 128);
+  check_on_dirty_scratch<MadFuzzyRecall>("mad_fuzzy_recall", 128);
+  check_on_dirty_scratch<MadFuzzyRecall>("mad_fuzzy_recall", 257,  // every pair is two tokens and most keys are new
+                                         {{"vocab", 2048}, {"key_motif", 1}, {"value_motif", 1}});
+  check_on_dirty_scratch<MadSelectiveCopy>("mad_selective_copy", 256);
+  check_on_dirty_scratch<MadCompression>("mad_compression", 32);
+  check_on_dirty_scratch<MadMemorization>("mad_memorization", 32);
+}
+
 TEST_CASE("Defaults are MAD's baselines", "[task][mad]") {
   const auto vocab = [](const char* name) { return std::get<std::int64_t>(task_spec(name).values.at("vocab")); };
   const auto train = [](const char* name) { return task_spec(name).whole("train_sequences"); };
