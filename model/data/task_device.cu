@@ -7,6 +7,9 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.hpp"
 #include "model/data/generator.hpp"
+#include "model/data/tasks/induction.hpp"
+#include "model/data/tasks/mqar.hpp"
+#include "model/data/tasks/needles.hpp"
 #include "model/data/tasks/recall.hpp"
 #include "model/data/tasks/recall_device.hpp"
 
@@ -122,7 +125,7 @@ std::unique_ptr<TaskDevice> make_task_device(Context& ctx, const Task& task) {
   if (const auto* recall = dynamic_cast<const RecallStream*>(&task)) {
     return std::make_unique<RecallDevice>(ctx, *recall);
   }
-  std::unique_ptr<TaskDevice> device = generator_device<>(ctx, task);
+  std::unique_ptr<TaskDevice> device = generator_device<Mqar, Induction, Needles>(ctx, task);
   if (!device) throw std::logic_error("make_task_device: task " + task.spec().name + " has no generator here");
   return device;
 }

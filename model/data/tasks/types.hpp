@@ -11,6 +11,14 @@ namespace hylas::model {
 }
 
 [[nodiscard]] TaskType recall_type();
+[[nodiscard]] TaskType mqar_type();
+[[nodiscard]] TaskType induction_type();
+[[nodiscard]] TaskType needle_single_type();
+[[nodiscard]] TaskType needle_multikey_type();
+[[nodiscard]] TaskType needle_haystack_type();
+[[nodiscard]] TaskType needle_multivalue_type();
+[[nodiscard]] TaskType needle_multiquery_type();
+[[nodiscard]] TaskType needle_tracking_type();
 [[nodiscard]] TaskType mad_recall_type();
 [[nodiscard]] TaskType mad_noisy_recall_type();
 [[nodiscard]] TaskType mad_fuzzy_recall_type();
