@@ -1,4 +1,5 @@
-// Golden files of task sequences, written by tests/model/task_reference_*.py: compared bit for bit.
+// Checks that every task generator has to pass: golden files of tests/model/task_reference_*.py, bit for bit; splits
+// and recycled sequences; the conditions under which kernels call it; refusals.
 #pragma once
 
 #include <fstream>
@@ -6,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "model/data/generator.hpp"
 #include "model/design/input_error.hpp"
 #include "tests/model/test_task_support.hpp"
 
@@ -56,6 +58,30 @@ inline void check_splits(const std::string& name, std::int64_t context, std::map
   CHECK(make(*endless, 1, Split::train, 12).tokens != base.tokens);
   CHECK(make(*recycled, 1, Split::eval, 12) == make(*endless, 1, Split::eval, 12));
   CHECK(make(*recycled, 1, Split::eval, 12).tokens != make(*recycled, 1, Split::eval, 5).tokens);
+}
+
+// As a kernel calls it: scratch memory holds what another sequence left there, and distances are not wanted.
+template <class Generator>
+void check_on_dirty_scratch(const std::string& name, std::int64_t context,
+                            std::map<std::string, TaskValue> given = {}) {
+  CAPTURE(name, context);
+  given["train_sequences"] = 0;
+  const auto made = task(name, context, given);
+  const auto* generated = dynamic_cast<const GeneratedTask<Generator>*>(made.get());
+  REQUIRE(generated != nullptr);
+  const Generator& generator = generated->generator();
+  const auto words = static_cast<std::size_t>(generator.scratch_words);
+  constexpr std::uint32_t guard = 0xDEADBEEF;
+  std::vector<std::uint32_t> scratch(words + 8, guard);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(context)), targets(tokens.size());
+  for (std::uint64_t index = 0; index < 300; ++index) {
+    Draws draws(task_tag(Generator::name), 7, index, false);
+    generator.make(draws, {tokens.data(), targets.data(), nullptr, scratch.data(), static_cast<std::int32_t>(context)});
+    const Sequence expected = make(*made, 7, Split::train, index);
+    REQUIRE(tokens == expected.tokens);
+    REQUIRE(targets == expected.targets);
+    REQUIRE(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(words), scratch.end(), guard) == 8);
+  }
 }
 
 // The message with which a task is refused, or "" where it is made.

@@ -1,4 +1,8 @@
 // Induction: bit for bit the independent reference, structure, distributions, refusals.
+#include "model/data/tasks/induction.hpp"
+
+#include <type_traits>
+
 #include "tests/model/test_task_golden.hpp"
 
 namespace hylas::model {
@@ -53,6 +57,12 @@ TEST_CASE("Places of the trigger, tokens and answers of induction are uniform", 
   CHECK(uniform(token));
   CHECK(uniform(answer));
   CHECK(uniform(at_place));
+}
+
+static_assert(std::is_trivially_copyable_v<Induction>);  // a kernel takes it by value
+
+TEST_CASE("Induction needs no scratch memory and no distances", "[task][induction]") {
+  check_on_dirty_scratch<Induction>("induction", 31);
 }
 
 TEST_CASE("Induction recycles its training sequences, and splits and seeds differ", "[task][induction]") {

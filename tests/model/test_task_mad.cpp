@@ -35,29 +35,6 @@ TEST_CASE("No two MAD tasks share their draws, nor the memorization map any task
   CHECK(tags.size() == 1 + std::size(names));
 }
 
-// As a kernel calls it: scratch memory holds what another sequence left there, and distances are not wanted.
-template <class Generator>
-void check_on_dirty_scratch(const std::string& name, std::int64_t context, Given given = {}) {
-  CAPTURE(name, context);
-  given["train_sequences"] = 0;
-  const auto made = task(name, context, given);
-  const auto* generated = dynamic_cast<const GeneratedTask<Generator>*>(made.get());
-  REQUIRE(generated != nullptr);
-  const Generator& generator = generated->generator();
-  const auto words = static_cast<std::size_t>(generator.scratch_words);
-  constexpr std::uint32_t guard = 0xDEADBEEF;
-  std::vector<std::uint32_t> scratch(words + 8, guard);
-  std::vector<std::int32_t> tokens(static_cast<std::size_t>(context)), targets(tokens.size());
-  for (std::uint64_t index = 0; index < 300; ++index) {
-    Draws draws(task_tag(Generator::name), 7, index, false);
-    generator.make(draws, {tokens.data(), targets.data(), nullptr, scratch.data(), static_cast<std::int32_t>(context)});
-    const Sequence expected = make(*made, 7, Split::train, index);
-    REQUIRE(tokens == expected.tokens);
-    REQUIRE(targets == expected.targets);
-    REQUIRE(std::count(scratch.begin() + static_cast<std::ptrdiff_t>(words), scratch.end(), guard) == 8);
-  }
-}
-
 TEST_CASE("MAD generators need no clean scratch memory, none beyond what they ask for, and no distances",
           "[task][mad]") {
   check_on_dirty_scratch<MadRecall>("mad_recall", 128);

@@ -1,6 +1,8 @@
 // MQAR: bit for bit the independent reference, structure, distributions, refusals.
 #include "model/data/tasks/mqar.hpp"
 
+#include <type_traits>
+
 #include "tests/model/test_task_golden.hpp"
 
 namespace hylas::model {
@@ -223,6 +225,15 @@ TEST_CASE("Weights of MQAR's gaps are clear of rounding for contexts up to 16,38
     const double past_half = std::abs(weight - std::floor(weight) - 0.5);
     if (past_half <= 2 * (std::nextafter(weight, 1e300) - weight)) FAIL("weight " << g << " is too near a half");
   }
+}
+
+static_assert(std::is_trivially_copyable_v<Mqar>);  // a kernel takes it by value
+
+TEST_CASE("MQAR needs no clean scratch memory, none beyond what it asks for, and no distances", "[task][mqar]") {
+  check_on_dirty_scratch<Mqar>("mqar", 64);
+  check_on_dirty_scratch<Mqar>("mqar", 64, shape(34, 16));
+  check_on_dirty_scratch<Mqar>("mqar", 1000, shape(64, 8, 4, 1, 1));  // more slots than tokens
+  check_on_dirty_scratch<Mqar>("mqar", 120, shape(64, 24, 0, 2, 1));
 }
 
 TEST_CASE("MQAR recycles its training sequences, and splits and seeds differ", "[task][mqar]") {

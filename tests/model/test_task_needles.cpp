@@ -1,4 +1,8 @@
 // Needle tasks: bit for bit the independent reference, structure, refusals. What is drawn: test_task_needles_draws.cpp.
+#include "model/data/tasks/needles.hpp"
+
+#include <type_traits>
+
 #include "tests/model/test_task_golden.hpp"
 #include "tests/model/test_task_needle_parts.hpp"
 
@@ -148,6 +152,16 @@ TEST_CASE("In 10,000 sequences of each needle task every question has its answer
       }
     }
   }
+}
+
+static_assert(std::is_trivially_copyable_v<Needles>);  // a kernel takes it by value
+
+TEST_CASE("Needle tasks need no clean scratch memory, none beyond what they ask for, and no distances",
+          "[task][needles]") {
+  for (const char* name : needle_tasks) check_on_dirty_scratch<Needles>(name, 128);
+  check_on_dirty_scratch<Needles>("needle_multikey", 300, {{"keys", 40}, {"key_vocab", 40}, {"value_vocab", 3}});
+  check_on_dirty_scratch<Needles>("needle_tracking", 300,
+                                  {{"chains", 20}, {"hops", 1}, {"key_vocab", 40}, {"value_vocab", 65}});
 }
 
 TEST_CASE("Needle tasks recycle their training sequences, and splits and seeds differ", "[task][needles]") {
