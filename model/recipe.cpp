@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "model/data/task.hpp"
-#include "model/eval/task_metrics.hpp"
+#include "model/eval/eval_suite.hpp"
 
 namespace hylas::model {
 namespace {
@@ -159,11 +159,19 @@ std::unique_ptr<Task> validate_task(const TaskSpec& spec, const Shape& shape) {
   constexpr std::int64_t kMost = std::int64_t{1} << 24;
   check(shape.context <= kMost, "context", "at most 2^24", shape.context);
   std::unique_ptr<Task> task = make_task(spec, shape.context);
-  if (task->vocab() > shape.vocab) {
-    throw InputError(fmt::format("the task does not fit the vocabulary: {} needs vocab >= {}, not {}", spec.name,
-                                 task->vocab(), shape.vocab));
-  }
+  task->check_vocab(shape.vocab);
   return task;
+}
+
+// Sequences that repeat would count twice.
+void check_sequences(const EvalPlan& plan, const Task& task) {
+  const std::int64_t most = task.evaluation_sequences();
+  if (most > 0 && EvalSuite::sequences_at(task, plan) > most) {
+    throw InputError(
+        fmt::format("recipe.eval.sequences is {}, but the evaluation text holds {} sequences of {} tokens; lower it or "
+                    "the context, or raise task.validation",
+                    plan.sequences, most, task.context()));
+  }
 }
 
 void validate_lengths(const EvalPlan& plan, const TaskSpec& spec) {
@@ -175,7 +183,7 @@ void validate_lengths(const EvalPlan& plan, const TaskSpec& spec) {
       throw InputError(fmt::format("recipe.eval.lengths holds {} twice", length));
     }
     try {
-      (void)make_task(spec, length);
+      check_sequences(plan, *make_task(spec, length));
     } catch (const InputError& error) {
       throw InputError(fmt::format("recipe.eval.lengths: at {} tokens: {}", length, error.what()));
     }
@@ -275,6 +283,7 @@ void validate(const Recipe& recipe, const Shape& shape) {
   const std::unique_ptr<Task> task = validate_task(recipe.task, shape);
   validate_optimizer(recipe);
   validate_plan(recipe, shape);
+  check_sequences(recipe.eval, *task);
   validate_lengths(recipe.eval, recipe.task);
   validate_capability(recipe.capability, *task, recipe.eval);
   check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);

@@ -30,7 +30,7 @@ struct EvalPlan {
   std::int64_t sequences = 128;  // of the evaluation split, the same for all seeds
   double growth = 0.08;
   std::int64_t min_steps = 10;
-  std::vector<std::int64_t> lengths;  // other contexts to evaluate at; metrics end in "@LENGTH"
+  std::vector<std::int64_t> lengths = {};  // other contexts to evaluate at; metrics end in "@LENGTH"
   bool operator==(const EvalPlan&) const = default;
 };
 

@@ -20,6 +20,11 @@ void Task::sequence(std::uint64_t data_seed, Split split, std::uint64_t index, s
   make(data_seed, split, recycled ? index % train_sequences_ : index, tokens, targets, distance);
 }
 
+void Task::check_vocab(std::int64_t model_vocab) const {
+  if (vocab() <= model_vocab) return;
+  throw InputError(fmt::format("vocab must be at least {} for the task {}, not {}", vocab(), spec_.name, model_vocab));
+}
+
 const TaskType& task_type(const std::string& name) {
   std::vector<std::string> names;
   for (const TaskType& type : task_types()) {
@@ -29,6 +34,12 @@ const TaskType& task_type(const std::string& name) {
   const std::string meant = nearest(name, names);
   throw InputError(fmt::format("there is no task '{}'{}; hylas tasks lists them", name.substr(0, 40),
                                meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant)));
+}
+
+TaskSpec completed(TaskSpec spec) {
+  const TaskType& type = task_type(spec.name);
+  if (type.complete != nullptr) type.complete(spec);
+  return spec;
 }
 
 std::unique_ptr<Task> make_task(const TaskSpec& spec, std::int64_t context) {

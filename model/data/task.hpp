@@ -36,6 +36,16 @@ struct MetricPlan {
   bool distance = false;     // "accuracy/near", "accuracy/far", "accuracy/(A,B]"
   std::int64_t depths = 0;   // "accuracy/depth:P": sequence i of the evaluation has depth class i mod depths
   bool by_position = false;  // "loss/short", "loss/long", "loss/(A,B]": by position in the context
+  bool bits_per_byte = false;
+};
+
+class Task;
+
+// Another task that the same model is evaluated on; its metrics' names begin with `prefix`.
+struct Companion {
+  std::string prefix;
+  std::unique_ptr<Task> task;
+  std::int64_t sequences = 0;
 };
 
 class Task {
@@ -52,6 +62,12 @@ class Task {
   [[nodiscard]] virtual MetricPlan metrics() const = 0;
   // Targets of any one sequence where they are always as many; 0 where that differs.
   [[nodiscard]] virtual std::int64_t fixed_targets() const = 0;
+
+  // How many different evaluation sequences there are; 0: without end.
+  [[nodiscard]] virtual std::int64_t evaluation_sequences() const { return 0; }
+  [[nodiscard]] virtual std::vector<Companion> companions() const { return {}; }
+  // Throws InputError unless all tokens are below the model's vocabulary.
+  virtual void check_vocab(std::int64_t vocab) const;
 
   // Writes T = context values to each array. data_seed is ignored by Split::eval.
   void sequence(std::uint64_t data_seed, Split split, std::uint64_t index, std::int32_t* tokens, std::int32_t* targets,
@@ -82,11 +98,15 @@ struct TaskType {
   std::vector<TaskParameter> parameters;
   std::int64_t context = 0;  // what its source uses, or what suits it
   std::unique_ptr<Task> (*make)(const TaskSpec& spec, std::int64_t context) = nullptr;
+  // Fills in what a study must keep of the world outside (which text a file holds); may be absent.
+  void (*complete)(TaskSpec& spec) = nullptr;
 };
 
 // In the order in which `hylas tasks` lists them.
 [[nodiscard]] const std::vector<TaskType>& task_types();
 [[nodiscard]] const TaskType& task_type(const std::string& name);  // throws InputError with the nearest name
+// The spec with what its type's complete() adds.
+[[nodiscard]] TaskSpec completed(TaskSpec spec);
 // Throws InputError for parameters that cannot hold at this context.
 [[nodiscard]] std::unique_ptr<Task> make_task(const TaskSpec& spec, std::int64_t context);
 

@@ -17,6 +17,7 @@
 #include "model/data/tasks/needles.hpp"
 #include "model/data/tasks/recall.hpp"
 #include "model/data/tasks/recall_device.hpp"
+#include "model/data/tasks/text_device.hpp"
 
 // The kernel stands in the namespace of the others: the emulator (tests/emulator) knows them by it.
 namespace hylas::kernels::cuda {
@@ -78,13 +79,8 @@ class GeneratorDevice final : public TaskDevice {
   void generate(Context& ctx, const Tensor& data_seeds, const Tensor& first, const Tensor& tokens,
                 const Tensor& targets) const override {
     const kernels::ArenaScope scope(ctx.arena);
-    const std::int64_t P = tokens.trials(), T = task_.context(), B = tokens.trial_size() / T;
-    for (const Tensor* t : {&data_seeds, &first, &tokens, &targets}) {
-      const std::int64_t size = t == &tokens || t == &targets ? B * T : 2;
-      if (!t->defined() || t->dtype() != kernels::DType::i32 || t->trials() != P || t->trial_size() != size) {
-        throw std::invalid_argument(std::string(Generator::name) + ": a tensor of sequences has the wrong shape");
-      }
-    }
+    const std::int64_t P = tokens.trials(), T = task_.context();
+    const std::int64_t B = check_sequence_tensors(Generator::name, T, data_seeds, first, tokens, targets);
     auto* scratch = ctx.arena.template take<std::uint32_t>(std::max<std::int64_t>(1, P * B * generator_.scratch_words));
     const kernels::cuda::GeneratorArrays arrays{static_cast<const std::int32_t*>(data_seeds.data()),
                                                 static_cast<const std::int32_t*>(first.data()),
@@ -125,6 +121,18 @@ std::unique_ptr<TaskDevice> generator_device([[maybe_unused]] Context& ctx, [[ma
 }
 
 }  // namespace
+
+std::int64_t check_sequence_tensors(const char* task, std::int64_t context, const Tensor& data_seeds,
+                                    const Tensor& first, const Tensor& tokens, const Tensor& targets) {
+  const std::int64_t P = tokens.trials(), B = tokens.trial_size() / context;
+  for (const Tensor* t : {&data_seeds, &first, &tokens, &targets}) {
+    const std::int64_t size = t == &tokens || t == &targets ? B * context : 2;
+    if (t->defined() && t->dtype() == kernels::DType::i32 && t->trials() == P && t->trial_size() == size) continue;
+    throw std::invalid_argument(std::string(task) + ": a tensor of sequences should be i32, " + std::to_string(P) +
+                                " trials of " + std::to_string(size) + " elements");
+  }
+  return B;
+}
 
 std::unique_ptr<TaskDevice> make_task_device(Context& ctx, const Task& task) {
   if (const auto* recall = dynamic_cast<const RecallStream*>(&task)) {

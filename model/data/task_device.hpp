@@ -27,6 +27,11 @@ class TaskDevice {
                         const kernels::Tensor& tokens, const kernels::Tensor& targets) const = 0;
 };
 
+// What every generate() checks, std::invalid_argument otherwise; returns B.
+[[nodiscard]] std::int64_t check_sequence_tensors(const char* task, std::int64_t context,
+                                                  const kernels::Tensor& data_seeds, const kernels::Tensor& first,
+                                                  const kernels::Tensor& tokens, const kernels::Tensor& targets);
+
 // `task` must outlive it.
 [[nodiscard]] std::unique_ptr<TaskDevice> make_task_device(kernels::Context& ctx, const Task& task);
 

@@ -21,6 +21,7 @@ const std::vector<TaskType>& task_types() {
       needle_multivalue_type(),
       needle_multiquery_type(),
       needle_tracking_type(),
+      text_type(),
   };
   return types;
 }

@@ -22,13 +22,23 @@ struct SetResult {
 
 class EvalSuite {
  public:
-  explicit EvalSuite(const Task& task, const EvalPlan& plan);
+  EvalSuite(const Task& task, const EvalPlan& plan);
+  // Sequences at the task's context: as many as make up the same number of tokens as at `trained` (0: this one is), at
+  // least one, and as many of each depth.
+  [[nodiscard]] static std::int64_t sequences_at(const Task& task, const EvalPlan& plan, std::int64_t trained = 0);
 
   [[nodiscard]] const std::vector<EvalSet>& sets() const { return sets_; }
   [[nodiscard]] std::vector<Point> points(std::span<const SetResult> results) const;
 
  private:
+  void add(const Task& task, std::int64_t sequences, const std::string& suffix);
+  void add_contrast();
+  void add_longppl(std::span<const SetResult> results, std::vector<Point>& points) const;
+
   std::vector<EvalSet> sets_;
+  std::size_t contrast_ = 0;  // index of that set; 0: there is none
+  std::vector<std::size_t>
+      contrast_whole_;  // for each of its scored positions, the same one's index in sets_[0].scored
 };
 
 }  // namespace hylas::model

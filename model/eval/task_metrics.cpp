@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <map>
 
 namespace hylas::model {
@@ -46,7 +47,7 @@ std::string depth_name(std::int64_t depth, std::int64_t depths) {
 // Collects the points of one set.
 class Points {
  public:
-  explicit Points(const std::string& suffix) : suffix_(suffix) {}
+  explicit Points(const EvalSet& set) : prefix_(set.prefix), suffix_(set.suffix) {}
   void accuracy(const std::string& name, const Tally& tally) {
     if (tally.count == 0) return;
     add("accuracy" + name, static_cast<double>(tally.right) / static_cast<double>(tally.count), tally.count);
@@ -56,12 +57,12 @@ class Points {
     add("loss" + name, mean.sum / static_cast<double>(mean.count), mean.count);
   }
   void add(const std::string& name, double value, std::int64_t count) {
-    points_.push_back({name + suffix_, value, count});
+    points_.push_back({prefix_ + name + suffix_, value, count});
   }
   [[nodiscard]] std::vector<Point> take() { return std::move(points_); }
 
  private:
-  std::string suffix_;
+  std::string prefix_, suffix_;
   std::vector<Point> points_;
 };
 
@@ -157,12 +158,15 @@ EvalSet::EvalSet(const Task& task, std::int64_t count, std::string name_end)
 std::vector<Point> metric_points(const EvalSet& set, std::span<const std::int32_t> predicted,
                                  std::span<const float> loss) {
   assert(predicted.size() == set.scored.size() && loss.size() == set.scored.size());
-  Points points(set.suffix);
+  Points points(set);
   const Scores scores{set, predicted};
   Mean mean;
   Tally all;
   for (std::size_t i = 0; i < loss.size(); ++i) mean.add(loss[i]), all.add(scores.right(i));
   points.loss("", mean);
+  if (set.plan.bits_per_byte && mean.count > 0) {
+    points.add("bits_per_byte", mean.sum / static_cast<double>(mean.count) / std::log(2.0), mean.count);
+  }
   if (set.plan.accuracy) points.accuracy("", all);
   if (set.plan.macro) add_macro(scores, points);
   if (set.plan.distance) add_by_distance(scores, points);
@@ -190,6 +194,7 @@ std::vector<std::pair<std::string, std::string>> metric_meanings(const MetricPla
       {"loss", "mean cross-entropy in nats over scored positions"},
       {"train_loss", "mean cross-entropy in nats over trained positions since the last evaluation"}};
   const auto add = [&](const char* name, const char* meaning) { meanings.emplace_back(name, meaning); };
+  if (plan.bits_per_byte) add("bits_per_byte", "loss / ln 2");
   if (plan.accuracy) add("accuracy", "share of scored positions predicted right");
   if (plan.macro) add("accuracy/macro", "mean over target tokens of the share of their positions predicted right");
   if (plan.distance) {

@@ -10,10 +10,11 @@
 //   "accuracy/(0,16]", "accuracy/(16,64]", "accuracy/(64,256]", "accuracy/(256,512]", then each twice as far: buckets
 //                      of the distance that some distance (at most context - 1) can fall into
 //   "accuracy/depth:P" fraction right in the sequences of a depth class, P percent of the way into the context
+//   "bits_per_byte"    "loss" / ln 2, of byte texts
 //   "loss/short"       mean loss at the first quarter of the context; "loss/long" at the second half
 //   "loss/(0,16]", ... mean loss by position (counted from 1) in the buckets above
-// A set at another context than the training's ends each name in "@CONTEXT". A point's count is its number of scored
-// positions; a metric that scored none gives no point.
+// A set at another context than the training's ends each name in "@CONTEXT"; a companion task's begins with its prefix.
+// A point's count is its number of scored positions; a metric that scored none gives no point.
 //
 // Determinism: counts are integers, sums of losses one double in the order of positions. Non-finite losses make a loss
 // non-finite. Errors: unequal sizes are bugs (asserts). Thread-safety: pure.
@@ -39,7 +40,7 @@ struct Point {
 // Evaluation sequences 0 .. S-1 of a task, to be run at one context T.
 struct EvalSet {
   std::int64_t context = 0, sequences = 0;
-  std::string suffix;  // of the metrics' names
+  std::string prefix, suffix;  // of the metrics' names
   MetricPlan plan;
   std::vector<std::int32_t> tokens, targets;  // [S, T]; targets -1 where not scored
   std::vector<std::int32_t> scored;           // indices into [S, T], ascending

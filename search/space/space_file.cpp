@@ -33,7 +33,7 @@ model::TaskSpec read_task(const TomlReader& root) {
     std::visit([&](auto& v) { reader.optional(parameter.name, v); }, value);
     given[parameter.name] = value;
   }
-  return root.placed("", [&] { return model::task_spec(name, given); });
+  return root.placed("", [&] { return model::completed(model::task_spec(name, given)); });
 }
 
 model::Shape read_shape(const TomlReader& reader, const model::TaskSpec& task) {

@@ -147,7 +147,7 @@ TEST_CASE("Values that cannot train are refused, named as a space file writes th
   CHECK(validation_error([](Recipe&) {}).empty());
   const std::vector<std::pair<const char*, Change>> bad = {
       {"task.keys", [](Recipe& r) { r.task.set("keys", std::int64_t{0}); }},
-      {"vocab >= 33", [](Recipe& r) { r.task.set("keys", std::int64_t{17}); }},
+      {"vocab must be at least 33", [](Recipe& r) { r.task.set("keys", std::int64_t{17}); }},
       {"task.values", [](Recipe& r) { r.task.set("values", INT64_MAX); }},
       {"task.repeat", [](Recipe& r) { r.task.set("repeat", 1.1); }},
       {"task.repeat", [nan](Recipe& r) { r.task.set("repeat", nan); }},

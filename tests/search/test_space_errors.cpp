@@ -120,7 +120,7 @@ TEST_CASE("Each mistake in a space file is named with its place") {
       {"heads = 1", "heads = 0", "5:9:", {"shape: heads must be from 1"}},
       {"ffn = 96", "ffn = 96\nkv_heads = 3", "7:12:", {"kv_heads must divide heads"}},
       {"context = 64", "context = 63", "7:11:", {"context must be an even number"}},
-      {"ffn = 96", "ffn = 96\nvocab = 20", "", {"recall needs vocab >= 32, not 20"}},
+      {"ffn = 96", "ffn = 96\nvocab = 20", "", {"vocab must be at least 32 for the task recall, not 20"}},
       {"keys = 16", "keys = 0", "20:8:", {"task.keys must be from 1"}},
       {"keys = 16", "name = \"mqr\"", "20:8:", {"task.name: there is no task 'mqr'"}},
       {"steps = 100", "steps = 0", "22:9:", {"recipe.steps must be from 1"}},

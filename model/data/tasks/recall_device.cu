@@ -89,15 +89,6 @@ __global__ void __launch_bounds__(1024) recall_kernel(RecallArrays a) {
 }  // namespace hylas::kernels::cuda
 
 namespace hylas::model {
-namespace {
-
-void check_tensor(const char* name, const kernels::Tensor& t, std::int64_t trials, std::int64_t size) {
-  if (t.defined() && t.dtype() == kernels::DType::i32 && t.trials() == trials && t.trial_size() == size) return;
-  throw std::invalid_argument(std::string("recall: ") + name + " should be i32, " + std::to_string(trials) +
-                              " trials of " + std::to_string(size) + " elements");
-}
-
-}  // namespace
 
 RecallDevice::RecallDevice(kernels::Context& ctx, const RecallStream& stream)
     : task_(stream.task()),
@@ -126,11 +117,8 @@ RecallDevice::~RecallDevice() {
 
 void RecallDevice::generate(kernels::Context& ctx, const kernels::Tensor& data_seeds, const kernels::Tensor& first,
                             const kernels::Tensor& tokens, const kernels::Tensor& targets) const {
-  const std::int64_t trials = tokens.trials(), batch = tokens.trial_size() / (2 * slots_);
-  check_tensor("data_seeds", data_seeds, trials, 2);
-  check_tensor("first", first, trials, 2);
-  check_tensor("tokens", tokens, trials, batch * 2 * slots_);
-  check_tensor("targets", targets, trials, batch * 2 * slots_);
+  const std::int64_t trials = tokens.trials();
+  const std::int64_t batch = check_sequence_tensors("recall", 2 * slots_, data_seeds, first, tokens, targets);
   const kernels::cuda::RecallArrays arrays{static_cast<const std::int32_t*>(data_seeds.data()),
                                            static_cast<const std::int32_t*>(first.data()),
                                            static_cast<std::int32_t*>(tokens.data()),

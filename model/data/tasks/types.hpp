@@ -11,6 +11,7 @@ namespace hylas::model {
 }
 
 [[nodiscard]] TaskType recall_type();
+[[nodiscard]] TaskType text_type();
 [[nodiscard]] TaskType mqar_type();
 [[nodiscard]] TaskType induction_type();
 [[nodiscard]] TaskType needle_single_type();
