@@ -26,8 +26,9 @@ TEST_CASE("In 10,000 induction sequences the trigger stands twice, and the answe
     CHECK(made->metrics().distance);
     for (std::uint64_t index = 0; index < 2500; ++index) {
       const Sequence s = make(*made, 11, index % 2 == 0 ? Split::train : Split::eval, index);
-      CAPTURE(vocab, context, index);
-      REQUIRE(broken_promise(*made, s) == "");
+      const std::string problem = broken_promise(*made, s);
+      CAPTURE(vocab, context, index, problem);
+      REQUIRE(problem.empty());
       REQUIRE(std::count(s.tokens.begin(), s.tokens.end(), vocab - 1) == 2);
       REQUIRE(s.tokens.back() == vocab - 1);
       const auto first = std::find(s.tokens.begin(), s.tokens.end(), vocab - 1) - s.tokens.begin();

@@ -124,6 +124,7 @@ TEST_CASE("Assignments of two chains are interleaved in all orders alike, at dif
     const auto needles = parse(f, s, end);
     ++lowest[classes_of(needles, 3, 2)[0]];
     std::vector<bool> of_asked;
+    of_asked.reserve(needles.size());
     for (const Needle& needle : needles) {
       of_asked.push_back(needle.key == s.targets[end + 1] || needle.key == s.targets[end + 2]);
     }
@@ -131,6 +132,7 @@ TEST_CASE("Assignments of two chains are interleaved in all orders alike, at dif
   }
   CHECK(agrees(lowest, lowest_of(4)));
   Counts counts;
+  counts.reserve(orders.size());
   for (const auto& [order, count] : orders) counts.push_back(count);
   REQUIRE(counts.size() == 6);
   CHECK(uniform(counts));
