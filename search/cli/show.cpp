@@ -1,4 +1,4 @@
-// hylas show TRIAL --db F: one trial, its design, recipe and curve.
+// hylas show TRIAL --db F: one trial, its design, recipe and curve. hylas show task NAME: one sequence of a task.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -8,6 +8,7 @@
 
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
+#include "search/cli/show_task.hpp"
 #include "search/cli/store_options.hpp"
 #include "search/report/plot.hpp"
 #include "search/report/table.hpp"
@@ -21,7 +22,8 @@ namespace {
 struct Options {
   CommonOptions common;
   StoreOptions store;
-  std::string trial;
+  std::vector<std::string> what;  // a trial's key, or "task" and a name
+  ShowTask task;
 };
 
 db::Trial find_trial(const db::Store& store, const std::string& prefix) {
@@ -104,9 +106,18 @@ std::string as_text(const db::Trial& trial, const std::vector<db::Point>& points
   return text + curve_table(points);
 }
 
-int run(const Options& options) {
+int run(Options options) {
+  if (options.what.front() == "task") {
+    if (options.what.size() != 2)
+      throw model::InputError("hylas show task needs the name of a task; hylas tasks lists them");
+    options.task.name = options.what[1];
+    print(show_task(options.task, options.common.json));
+    return exit_ok;
+  }
+  if (options.what.size() != 1) throw model::InputError("hylas show takes one trial; hylas show task NAME a task");
+  if (options.store.file.empty()) throw model::InputError("hylas show TRIAL needs --db FILE: the store it is in");
   const auto store = options.store.open(db::Access::read);
-  const auto trial = find_trial(store, options.trial);
+  const auto trial = find_trial(store, options.what.front());
   const auto points = store.points(trial.id);
   print(options.common.json ? as_json(trial, points) : as_text(trial, points));
   return exit_ok;
@@ -116,10 +127,23 @@ int run(const Options& options) {
 
 void add_show(Program& program) {
   auto options = std::make_shared<Options>();
-  auto* command = add_command(program, program.app, "show", "one trial: design, recipe and curve",
-                              "hylas show 3f2a --db demo.db", options->common, [options] { return run(*options); });
-  command->add_option("trial", options->trial, "the first digits of its key")->required();
+  auto* command =
+      add_command(program, program.app, "show", "one trial (design, recipe, curve), or one sequence of a task",
+                  "hylas show 3f2a --db demo.db; hylas show task mqar --context 64 --set pairs=4", options->common,
+                  [options] { return run(*options); });
+  command->add_option("what", options->what, "the first digits of a trial's key, or: task NAME")
+      ->required()
+      ->expected(1, 2);
   options->store.add_to(*command);
+  command->get_option("--db")->required(false);  // a task needs none
+  command->add_option("--context", options->task.context, "task: tokens of the sequence (default: the task's own)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--set", options->task.set, "task: parameter=value, as often as needed");
+  command->add_option("--index", options->task.index, "task: which sequence")->check(CLI::NonNegativeNumber);
+  command->add_option("--data-seed", options->task.data_seed, "task: whose training sequences")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--eval", options->task.eval, "task: an evaluation sequence");
 }
 
 }  // namespace hylas::cli

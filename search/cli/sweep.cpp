@@ -5,7 +5,9 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "model/data/task.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
@@ -22,6 +24,7 @@ struct Options {
   CommonOptions common;
   search::SweepOptions sweep;
   std::string space;
+  std::string corpus;
   std::string db;
   std::string progress;
   double gpu_memory = 0;  // GiB
@@ -57,7 +60,9 @@ int dry_run(const Options& options, const search::Space& space) {
 }
 
 int run(Options options) {
-  const auto space = search::load_space(options.space);
+  std::optional<model::TaskSpec> task;
+  if (!options.corpus.empty()) task = model::completed(model::task_spec("text", {{"corpus", options.corpus}}));
+  const auto space = search::load_space(options.space, task);
   auto& sweep = options.sweep;
   // Before the store is made: designs that this program can describe but not train, devices that are not there.
   sweep.devices = search::worker_devices(sweep.device);
@@ -91,6 +96,8 @@ void add_sweep(Program& program) {
                               [options] { return run(*options); });
   command->add_option("space", options->space, "a space file (see: hylas init)")->required();
   command->add_option("--db", options->db, "the results store, made if it does not exist");
+  command->add_option("--corpus", options->corpus,
+                      "train on the bytes of this file (or the tokens of a .bin file) instead of the space's [task]");
   command->add_flag("--dry-run", options->dry_run, "say what would be trained, and stop");
   command->add_flag("--extend", options->sweep.extend, "let the space of an existing study change");
   command->add_flag("--retry-failed", options->sweep.retry_failed, "run failed trials again from their beginning");

@@ -164,10 +164,11 @@ std::string Space::canonical_json() const {
   return root.dump();
 }
 
-Space parse_space(std::string_view toml_text, const std::string& file_name) {
+Space parse_space(std::string_view toml_text, const std::string& file_name,
+                  const std::optional<model::TaskSpec>& task) {
   const toml::table table = parse_toml(toml_text, file_name);
   const TomlReader root(table, "", file_name, root_keys());
-  const SpaceFile file = read_space_file(root);
+  const SpaceFile file = read_space_file(root, task);
   Space space;
   space.study = file.study;
   space.strategy = file.strategy;
@@ -183,7 +184,7 @@ Space parse_space(std::string_view toml_text, const std::string& file_name) {
   return space;
 }
 
-Space load_space(const std::filesystem::path& path) {
+Space load_space(const std::filesystem::path& path, const std::optional<model::TaskSpec>& task) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error))
     throw model::InputError(path.string() + " is a folder, not a space file");
@@ -195,7 +196,7 @@ Space load_space(const std::filesystem::path& path) {
   std::ostringstream text;
   text << stream.rdbuf();
   if (stream.bad()) throw model::InputError("cannot read the space file " + path.string());
-  return parse_space(text.str(), path.string());
+  return parse_space(text.str(), path.string(), task);
 }
 
 }  // namespace hylas::search

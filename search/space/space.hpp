@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,9 +56,11 @@ struct Space {
   std::int64_t tokens = 0;  // recipe.tokens; 0 where the recipe gives steps
 };
 
-// `file` stands in messages as "file:line:column: ...".
-[[nodiscard]] Space parse_space(std::string_view toml_text, const std::string& file = "space");
-[[nodiscard]] Space load_space(const std::filesystem::path& path);
+// `file` stands in messages as "file:line:column: ...". `task`, where it is given, takes the place of [task].
+[[nodiscard]] Space parse_space(std::string_view toml_text, const std::string& file = "space",
+                                const std::optional<model::TaskSpec>& task = std::nullopt);
+[[nodiscard]] Space load_space(const std::filesystem::path& path,
+                               const std::optional<model::TaskSpec>& task = std::nullopt);
 
 // The strategy's choice among `total` trials as indices: all in order (grid), or `strategy.trials` distinct ones
 // (random; the same on every machine: own bounded draw from std::mt19937_64, no library distribution).

@@ -281,12 +281,12 @@ std::vector<std::string> root_keys() {
   return {"study", "shape", "space", "axes", "filter", "task", "recipe", "capability", "strategy"};
 }
 
-SpaceFile read_space_file(const TomlReader& root) {
+SpaceFile read_space_file(const TomlReader& root, const std::optional<model::TaskSpec>& task) {
   SpaceFile file;
   const TomlReader study = root.table("study", {"name"});
   study.required("name", file.study, "[study] name = \"my-study\"");
   if (file.study.empty()) study.fail(study.place_of("name"), "study.name must not be empty");
-  file.recipe.task = read_task(root);
+  file.recipe.task = task ? *task : read_task(root);
   file.shapes = read_shapes(root, file.recipe.task);
   read_layouts(root, file);
   file.axes = read_axes(root);

@@ -55,8 +55,9 @@ struct SpaceFile {
   Strategy strategy;
 };
 
-// Reads the whole file. `root` reads parse_toml()'s table with the keys of root_keys().
-[[nodiscard]] SpaceFile read_space_file(const TomlReader& root);
+// Reads the whole file. `root` reads parse_toml()'s table with the keys of root_keys(). `task`, where it is given,
+// takes the place of [task].
+[[nodiscard]] SpaceFile read_space_file(const TomlReader& root, const std::optional<model::TaskSpec>& task);
 [[nodiscard]] std::vector<std::string> root_keys();
 // Letters, digits, _ and -, first a letter or _.
 [[nodiscard]] bool is_hole_name(std::string_view name);
