@@ -51,17 +51,14 @@ def mqar(words, context, vocab, pairs, power_a=0.01, filler=0, reassign=0, key_t
     head = [token for key, value in zip(keys, values) for token in [*key, value]]
     weights = [int((WORD * decimal.Decimal(g) ** (decimal.Decimal(power_a) - 1)).to_integral_value())
                for g in range(1, (context - len(head)) // 2 + 1)]
-    sums = list(accumulate(weights))
     rest, asked = [None] * (context - len(head)), []
     for key in keys[:pairs]:
-        while True:
-            low = words.word()
-            r = (low + WORD * words.word()) * sums[-1] // 2**64
-            slot = sum(total <= r for total in sums)
-            if slot not in asked:
-                break
-        asked.append(slot)
-        rest[2 * slot:2 * slot + key_tokens] = key
+        left = [slot for slot in range(len(weights)) if slot not in asked]
+        sums = list(accumulate(weights[slot] for slot in left))
+        low = words.word()
+        r = (low + WORD * words.word()) * sums[-1] // 2**64
+        asked.append(next(slot for slot, total in zip(left, sums) if total > r))
+        rest[2 * asked[-1]:2 * asked[-1] + key_tokens] = key
     tokens = head + [(words.below(vocab) if filler else 0) if token is None else token for token in rest]
     answers = {}
     for key, slot in zip(keys, asked):

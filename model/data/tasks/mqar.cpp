@@ -69,7 +69,7 @@ std::unique_ptr<Task> make(const TaskSpec& spec, std::int64_t context) {
   mqar.key_tokens = static_cast<std::int32_t>(spec.whole("key_tokens"));
   mqar.symbols = symbol_count(spec);
   mqar.filler = spec.whole("filler") != 0;
-  mqar.scratch_words = mqar.bitmap_words() + mqar.pairs + mqar.symbols;
+  mqar.scratch_words = mqar.taken_words() + mqar.pairs + mqar.symbols;
   return std::make_unique<GeneratedTask<Mqar>>(spec, mqar, MetricPlan{.distance = true}, mqar.pairs,
                                                prefix_sums(mqar.slots(), spec.real("power_a")));
 }

@@ -23,9 +23,9 @@
 //      floor(c / m), symbol c mod m. So neither token alone tells a key.
 //   2. values of pairs 0 .. n + u - 1: different below(V - floor(V/2)), plus floor(V/2)
 //   3. u different below(n): the pairs whose keys pairs n, n + 1, ... repeat
-//   4. for i = 0 .. n - 1 the slot of pair i's query, different ones: r = mulhi64(word64(), P_G), g the least with
-//      P_g > r, where P_g = w_1 + ... + w_g and w_g = round(2^32 g^(a - 1)), a = power_a: p(g) ~ a g^(a - 1) of those
-//      left
+//   4. for i = 0 .. n - 1 the slot of pair i's query, different ones by weight (WeightedDistinct in distinct.hpp): slot
+//   g
+//      has the weight w_g = round(2^32 g^(a - 1)), a = power_a: p(g) ~ a g^(a - 1) of those left
 //   5. with filler = 1, fillers from C on, in order: below(V)
 // w_g comes from the double-precision pow(); an error of half an ulp there changes some w_g of a table with a
 // probability of about 10^-5.
@@ -37,11 +37,10 @@
 
 #include "model/data/generator.hpp"
 #include "model/data/tasks/distinct.hpp"
-#include "model/data/tasks/recall_draw.hpp"
 
 namespace hylas::model {
 
-struct Mqar : GeneratorBase {  // table: P_0 = 0, P_1 .. P_G
+struct Mqar : GeneratorBase {  // table: sums w_1 + ... + w_g for g = 0 .. G
   static constexpr const char* name = "mqar";
   std::int32_t pairs = 0, reassign = 0, key_tokens = 1;
   std::int32_t symbols = 0;  // m
@@ -52,17 +51,17 @@ struct Mqar : GeneratorBase {  // table: P_0 = 0, P_1 .. P_G
     return static_cast<std::int64_t>(width()) * (pairs + reassign);
   }
   [[nodiscard]] HYLAS_HOST_DEVICE constexpr std::int64_t slots() const { return (length - pair_tokens()) / 2; }
-  // Scratch: a bitmap for the largest range that is drawn from, where pair i's value stands [n], symbols [m].
-  [[nodiscard]] HYLAS_HOST_DEVICE constexpr std::int64_t bitmap_words() const {
-    std::int64_t most = vocab;
-    if (slots() > most) most = slots();
+  // Scratch: what the largest draw without replacement needs, where pair i's value stands [n], symbols [m].
+  [[nodiscard]] HYLAS_HOST_DEVICE constexpr std::int64_t taken_words() const {
+    std::int64_t most = vocab > pairs ? vocab : pairs;
     if (static_cast<std::int64_t>(symbols) * symbols > most) most = static_cast<std::int64_t>(symbols) * symbols;
-    return Distinct::words(most);
+    most = Distinct::words(most);
+    return most > WeightedDistinct::words(slots()) ? most : WeightedDistinct::words(slots());
   }
 
   HYLAS_HOST_DEVICE void make(Draws& draws, const Place& place) const {
     place.clear();
-    std::uint32_t* value_at = place.scratch + bitmap_words();
+    std::uint32_t* value_at = place.scratch + taken_words();
     draw_keys(draws, place, value_at + pairs);
     draw_values(draws, place, value_at);
     draw_queries(draws, place, value_at);
@@ -107,13 +106,9 @@ struct Mqar : GeneratorBase {  // table: P_0 = 0, P_1 .. P_G
     constexpr std::int32_t unset = -1;
     const auto begin = static_cast<std::int32_t>(pair_tokens());
     for (std::int32_t t = begin; t < place.length; ++t) place.tokens[t] = filler ? unset : 0;
-    const auto count = static_cast<std::uint32_t>(slots());
-    Distinct free_slots(place.scratch, count);
+    WeightedDistinct free_slots(place.scratch, static_cast<std::uint32_t>(slots()), table);
     for (std::int32_t i = 0; i < pairs; ++i) {
-      std::uint32_t slot = 0;
-      do {  // log_uniform() is a search in any table of prefix sums
-        slot = log_uniform(draws.word64(), count, table) - 1;
-      } while (!free_slots.take(slot));
+      const std::uint32_t slot = free_slots.draw(draws);
       const std::int32_t at = begin + 2 * static_cast<std::int32_t>(slot);
       copy_key(place.tokens, i, at);
       const auto answer = static_cast<std::int32_t>(value_at[i]);
