@@ -10,6 +10,7 @@
 #include "model/eval/eval_suite.hpp"
 #include "model/evaluator.hpp"
 #include "model/init.hpp"
+#include "model/probe/head_scores.hpp"
 
 namespace hylas::model {
 namespace {
@@ -26,7 +27,8 @@ class CpuEngine final : public Engine {
         task_(make_task(first.recipe.task, proxy_.shape().context)),
         suite_(*task_, first.recipe.eval),
         trainer_(proxy_, *task_, first.recipe.batch),
-        evaluator_(proxies_, suite_) {}
+        heads_(first.design.layout, proxy_.shape(), {suite_.sets().front(), first.recipe.eval.probe_sequences}),
+        evaluator_(proxies_, suite_, heads_) {}
 
   [[nodiscard]] const ParameterTable& parameters() const override { return proxy_.parameters(); }
 
@@ -90,6 +92,7 @@ class CpuEngine final : public Engine {
   std::unique_ptr<Task> task_;
   EvalSuite suite_;
   Trainer trainer_;
+  HeadProbe heads_;
   Evaluator evaluator_;
   kernels::Arena store_;  // [3][P][N]: weights, m, v
 };

@@ -21,7 +21,7 @@ class Engine {
   virtual void place(std::vector<TrialState>& trials) = 0;
   // All active trials, `steps` steps on; those that are not finite are marked as diverged and no longer change.
   virtual void run(std::vector<TrialState>& trials, std::int64_t steps) = 0;
-  // The suite's points of each of these trials, in order.
+  // The suite's points of each of these trials, in order, and those of its heads where the plan wants them.
   [[nodiscard]] virtual std::vector<std::vector<Point>> evaluate(std::span<const TrialState* const> trials) = 0;
   // Tells the engine that a trial's blocks or step were set from outside, or that trials have left.
   virtual void trials_changed(std::vector<TrialState>& trials) = 0;

@@ -13,6 +13,10 @@ namespace {
 
 constexpr std::int64_t kChunkTokens = 256;
 
+std::int64_t chunk_sequences(std::int64_t context) {
+  return std::max<std::int64_t>(1, kChunkTokens / context);
+}
+
 // Sequences [first, first + count) of an array [S, T], as the operators take it (they only read it).
 Tensor view(const std::vector<std::int32_t>& values, std::int64_t first, std::int64_t count, std::int64_t T) {
   return Tensor::of(const_cast<std::int32_t*>(values.data()) + first * T, {1, count, T});  // NOLINT: see above
@@ -20,11 +24,17 @@ Tensor view(const std::vector<std::int32_t>& values, std::int64_t first, std::in
 
 }  // namespace
 
+Evaluator::Evaluator(ProxyAt& proxies, const EvalSuite& suite, const HeadProbe& heads)
+    : proxies_(proxies),
+      suite_(suite),
+      heads_(heads),
+      head_chunks_(heads.queries(), chunk_sequences(suite.sets().front().context)) {}
+
 void Evaluator::run_set(kernels::ThreadPool& pool, std::span<const TrialState* const> trials, std::size_t index,
                         std::vector<std::vector<SetResult>>& results) const {
   const EvalSet& set = suite_.sets()[index];
   const Proxy& proxy = proxies_.at(set.context);
-  const std::int64_t T = set.context, chunk = std::max<std::int64_t>(1, kChunkTokens / T);
+  const std::int64_t T = set.context, chunk = chunk_sequences(T);
   const std::int64_t chunks = (set.sequences + chunk - 1) / chunk;
   for (std::vector<SetResult>& trial : results) {
     trial[index].predicted.resize(set.scored.size());
@@ -52,6 +62,35 @@ void Evaluator::run_set(kernels::ThreadPool& pool, std::span<const TrialState* c
   });
 }
 
+void Evaluator::run_heads(kernels::ThreadPool& pool, std::span<const TrialState* const> trials,
+                          std::vector<std::vector<Point>>& points) const {
+  const EvalSet& set = suite_.sets().front();
+  const Proxy& proxy = proxies_.at(set.context);
+  const std::int64_t T = set.context, chunks = head_chunks_.chunks();
+  const auto size = static_cast<std::size_t>(heads_.heads() * HeadSum::count);
+  std::vector<double> parts(trials.size() * static_cast<std::size_t>(chunks) * size);
+  pool.run(static_cast<std::int64_t>(trials.size()) * chunks, [&](std::int64_t item, Context& ctx) {
+    const TrialState& trial = *trials[static_cast<std::size_t>(item / chunks)];
+    const std::int64_t c = item % chunks, first = c * head_chunks_.chunk;
+    const std::int64_t count = std::min(head_chunks_.chunk, heads_.queries().sequences - first);
+    const Layout* layout = &trial.spec.design.layout;
+    const LayoutData data({&layout, 1}, T);
+    double* sums = parts.data() + static_cast<std::size_t>(item) * size;
+    heads_.run(ctx, proxy, data, trial.blocks.weights, view(set.tokens, first, count, T),
+               view(set.targets, first, count, T), head_chunks_.queries_on_cpu(c),
+               Tensor::of(sums, {1, heads_.heads(), HeadSum::count}));
+  });
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    std::vector<double> sums(size);
+    for (std::int64_t c = 0; c < chunks; ++c) {
+      const double* part = parts.data() + (i * static_cast<std::size_t>(chunks) + static_cast<std::size_t>(c)) * size;
+      for (std::size_t k = 0; k < size; ++k) sums[k] += part[k];
+    }
+    std::vector<Point> more = heads_.points(sums);
+    points[i].insert(points[i].end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  }
+}
+
 std::vector<std::vector<Point>> Evaluator::run(kernels::ThreadPool& pool,
                                                std::span<const TrialState* const> trials) const {
   std::vector<std::vector<SetResult>> results(trials.size(), std::vector<SetResult>(suite_.sets().size()));
@@ -59,6 +98,7 @@ std::vector<std::vector<Point>> Evaluator::run(kernels::ThreadPool& pool,
   std::vector<std::vector<Point>> points;
   points.reserve(trials.size());
   for (const std::vector<SetResult>& result : results) points.push_back(suite_.points(result));
+  if (heads_.queries().size() > 0) run_heads(pool, trials, points);
   return points;
 }
 

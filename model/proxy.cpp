@@ -118,9 +118,15 @@ void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weigh
   kernels::embed_backward(ctx, dx, tokens, table_.view(grads, embedding_));
 }
 
-Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens) const {
+Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
+                    std::span<const AttentionProbe> probes) const {
   const Tensor x = embed(ctx, weights, tokens);
-  for (int i = 0; i < depth(); ++i) blocks_[static_cast<std::size_t>(i)].infer(ctx, data.layer(i), weights, x);
+  for (int i = 0; i < depth(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    LayerData layer = data.layer(i);
+    if (!probes.empty()) layer.probe = &probes[at];
+    blocks_[at].infer(ctx, layer, weights, x);
+  }
   const Tensor h = ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
   const Tensor inv_rms = ctx.arena.tensor(kernels::stat_dtype(x.dtype()), {x.dim(0), x.dim(1), x.dim(2)});
   kernels::add_rmsnorm_forward(ctx, x, {}, table_.view(weights, final_norm_), kNormEps, h, inv_rms);
@@ -128,16 +134,17 @@ Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Weights& weights
 }
 
 void Proxy::evaluate(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
-                     const Tensor& targets, const Tensor& loss, const Tensor& predicted) const {
+                     const Tensor& targets, const Tensor& loss, const Tensor& predicted,
+                     std::span<const AttentionProbe> probes) const {
   kernels::ArenaScope scope(ctx.arena);
-  const Tensor h = infer(ctx, data, weights, tokens);
+  const Tensor h = infer(ctx, data, weights, tokens, probes);
   kernels::linear_cross_entropy_eval(ctx, h, table_.view(weights, head_), targets, loss, predicted);
 }
 
 void Proxy::logits(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
                    const Tensor& logits) const {
   kernels::ArenaScope scope(ctx.arena);
-  const Tensor h = infer(ctx, data, weights, tokens);
+  const Tensor h = infer(ctx, data, weights, tokens, {});
   kernels::linear_forward(ctx, h, table_.view(weights, head_), logits);
 }
 

@@ -55,9 +55,11 @@ class Proxy {
   void loss_and_gradients(kernels::Context& ctx, const LayoutData& data, const Weights& weights,
                           const kernels::Tensor& tokens, const kernels::Tensor& targets, double scale,
                           const kernels::Tensor& loss, const kernels::Tensor& grads) const;
-  // Forward only: each position's loss and predicted token (-1 where not scored).
+  // Forward only: each position's loss and predicted token (-1 where not scored). probes: none, or one a layer; those
+  // of layers without attention are not read.
   void evaluate(kernels::Context& ctx, const LayoutData& data, const Weights& weights, const kernels::Tensor& tokens,
-                const kernels::Tensor& targets, const kernels::Tensor& loss, const kernels::Tensor& predicted) const;
+                const kernels::Tensor& targets, const kernels::Tensor& loss, const kernels::Tensor& predicted,
+                std::span<const AttentionProbe> probes = {}) const;
   // Forward only: all logits [P, B, T, V].
   void logits(kernels::Context& ctx, const LayoutData& data, const Weights& weights, const kernels::Tensor& tokens,
               const kernels::Tensor& logits) const;
@@ -68,7 +70,7 @@ class Proxy {
                                       const kernels::Tensor& tokens) const;
   // The normalised output of the last layer; the caller's scope gives the arena back.
   [[nodiscard]] kernels::Tensor infer(kernels::Context& ctx, const LayoutData& data, const Weights& weights,
-                                      const kernels::Tensor& tokens) const;
+                                      const kernels::Tensor& tokens, std::span<const AttentionProbe> probes) const;
 
   MixerFrame frame_;
   kernels::Arena rope_;  // the tables frame_.cos and frame_.sin point to

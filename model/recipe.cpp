@@ -10,6 +10,7 @@
 
 #include "model/data/task.hpp"
 #include "model/eval/eval_suite.hpp"
+#include "model/eval/head_queries.hpp"
 
 namespace hylas::model {
 namespace {
@@ -40,12 +41,28 @@ void for_each_field(AnyRecipe& r, const F& f) {
   f("eval", "growth", r.eval.growth);
   f("eval", "min_steps", r.eval.min_steps);
   f("eval", "lengths", r.eval.lengths);
+  f("eval", "probe_sequences", r.eval.probe_sequences);
   f("capability", "metric", r.capability.metric);
   f("capability", "threshold", r.capability.threshold);
   f("capability", "stop_at", r.capability.stop_at);
   f("", "seed", r.seed);
   f("", "data_seed", r.data_seed);
   f("", "precision", r.precision);
+}
+
+// Fields that canonical JSON leaves out at their default: so keys of recipes without them stay what they were.
+bool left_out(const char* name, const std::vector<std::int64_t>& v) {
+  return std::string_view(name) == "lengths" && v.empty();
+}
+bool left_out(const char* name, std::int64_t v) {
+  return std::string_view(name) == "probe_sequences" && v == 0;
+}
+template <class Any>
+bool left_out(const char* /*name*/, const Any& /*v*/) {
+  return false;
+}
+bool may_be_left_out(const std::string& section, const char* name) {
+  return section == "eval" && (std::string_view(name) == "lengths" || std::string_view(name) == "probe_sequences");
 }
 
 json to_json(std::int64_t v) {
@@ -190,6 +207,18 @@ void validate_lengths(const EvalPlan& plan, const TaskSpec& spec) {
   }
 }
 
+// Scores of heads need queries whose answer's place is known.
+void validate_probe(const EvalPlan& plan, const Task& task) {
+  check(plan.probe_sequences >= 0 && plan.probe_sequences <= plan.sequences, "recipe.eval.probe_sequences",
+        "from 0 (off) to recipe.eval.sequences", plan.probe_sequences);
+  if (plan.probe_sequences == 0) return;
+  if (HeadQueries(EvalSet(task, plan.probe_sequences, ""), plan.probe_sequences).size() > 0) return;
+  throw InputError(fmt::format(
+      "recipe.eval.probe_sequences is {}, but the task {} says of no scored position where its answer stands, so heads "
+      "cannot be scored; leave the key out",
+      plan.probe_sequences, task.spec().name));
+}
+
 void validate_optimizer(const Recipe& r) {
   check(r.learning_rate > 0 && r.learning_rate <= 1e6, "recipe.learning_rate", "over 0", r.learning_rate);
   check(r.weight_decay >= 0 && r.weight_decay <= 1e6, "recipe.weight_decay", "0 or more", r.weight_decay);
@@ -246,9 +275,7 @@ void validate_capability(const Capability& c, const Task& task, const EvalPlan& 
 std::string Recipe::canonical_json() const {
   json root = json::object();
   for_each_field(*this, [&](const std::string& section, const char* name, const auto& field) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, std::vector<std::int64_t>>) {
-      if (field.empty()) return;  // left out: so keys of recipes without it stay what they were
-    }
+    if (left_out(name, field)) return;
     (section.empty() ? root : root[section])[name] = to_json(field);
   });
   return root.dump();  // nlohmann::json keeps keys sorted
@@ -264,14 +291,12 @@ Recipe recipe_from_json(const std::string& text) {
   if (!root.is_object()) wrong_type("the whole text", "an object", root);
   Recipe recipe;
   Recipe complete;
-  complete.eval.lengths = {1};
+  complete.eval.lengths = {1}, complete.eval.probe_sequences = 1;
   refuse_unknown_keys(root, json::parse(complete.canonical_json()), "");
   for_each_field(recipe, [&](const std::string& section, const char* name, auto& field) {
     const std::string full_name = dotted(section, name);
     const json& holder = section.empty() ? root : root[section];
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(field)>, std::vector<std::int64_t>>) {
-      if (holder.is_object() && !holder.contains(name)) return;
-    }
+    if (may_be_left_out(section, name) && holder.is_object() && !holder.contains(name)) return;
     if (!holder.is_object() || !holder.contains(name))
       throw InputError("recipe: the key '" + full_name + "' is missing");
     from_json(full_name, holder[name], field);
@@ -285,6 +310,7 @@ void validate(const Recipe& recipe, const Shape& shape) {
   validate_plan(recipe, shape);
   check_sequences(recipe.eval, *task);
   validate_lengths(recipe.eval, recipe.task);
+  validate_probe(recipe.eval, *task);
   validate_capability(recipe.capability, *task, recipe.eval);
   check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);
   check(recipe.data_seed >= 0, "recipe.data_seeds", "0 or more", recipe.data_seed);
@@ -303,16 +329,16 @@ std::string cohort_key(const Design& design, const Recipe& recipe) {
     operators += ' ';
   }
   const Shape& s = design.shape;
-  const json key = {
-      {"operators", operators},
-      {"shape", {s.d_model, s.heads, s.kv_heads, s.head_dim, s.ffn, s.vocab, s.context, s.tied, s.rope_theta}},
-      {"task", to_json(recipe.task)},
-      {"batch", recipe.batch},
-      {"steps", recipe.steps},
-      {"eval", {recipe.eval.sequences, recipe.eval.growth, recipe.eval.min_steps}},
-      {"lengths", recipe.eval.lengths},
-      {"adamw", {recipe.beta1, recipe.beta2, recipe.eps}},
-      {"precision", recipe.precision}};
+  json key = {{"operators", operators},
+              {"shape", {s.d_model, s.heads, s.kv_heads, s.head_dim, s.ffn, s.vocab, s.context, s.tied, s.rope_theta}},
+              {"task", to_json(recipe.task)},
+              {"batch", recipe.batch},
+              {"steps", recipe.steps},
+              {"eval", {recipe.eval.sequences, recipe.eval.growth, recipe.eval.min_steps}},
+              {"lengths", recipe.eval.lengths},
+              {"adamw", {recipe.beta1, recipe.beta2, recipe.eps}},
+              {"precision", recipe.precision}};
+  if (recipe.eval.probe_sequences > 0) key["probe_sequences"] = recipe.eval.probe_sequences;
   return hash_hex(key.dump());
 }
 
@@ -328,6 +354,13 @@ std::string protocol_json(const Recipe& recipe, const Shape& shape) {
                    {"distance", "tokens from the answer to the place where it is predicted"},
                    {"metrics", metrics},
                    {"capability", {{"metric", recipe.capability.metric}, {"threshold", recipe.capability.threshold}}}};
+  if (recipe.eval.probe_sequences > 0) {
+    for (const auto& [name, meaning] : head_metric_meanings()) protocol["metrics"][name] = meaning;
+    protocol["evaluation"]["probe"] = {
+        {"sequences", recipe.eval.probe_sequences},
+        {"queries_a_sequence", kQueriesASequence},
+        {"queries", "scored positions whose answer stands in the sequence, evenly chosen; the last occurrence counts"}};
+  }
   if (!recipe.eval.lengths.empty()) protocol["evaluation"]["lengths"] = recipe.eval.lengths;
   return protocol.dump();
 }

@@ -31,6 +31,8 @@ struct EvalPlan {
   double growth = 0.08;
   std::int64_t min_steps = 10;
   std::vector<std::int64_t> lengths = {};  // other contexts to evaluate at; metrics end in "@LENGTH"
+  // Of `sequences`: those in which all attention heads are scored (eval/head_queries.hpp); 0: none.
+  std::int64_t probe_sequences = 0;
   bool operator==(const EvalPlan&) const = default;
 };
 

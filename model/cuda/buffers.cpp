@@ -16,7 +16,7 @@ Tensor sequences(const Tensor& t, std::int64_t first, std::int64_t count) {
   return part.set_trial_stride(t.trial_stride());
 }
 
-Buffers take_buffers(Arena& arena, const Sizes& s, const EvalSuite& suite) {
+Buffers take_buffers(Arena& arena, const Sizes& s, const EvalSuite& suite, const HeadProbe& heads) {
   const std::int64_t P = s.trials, N = s.parameters, B = s.batch, T = s.context;
   const auto f32 = [&](std::initializer_list<std::int64_t> dims) { return arena.tensor(DType::f32, dims); };
   const auto i32 = [&](std::initializer_list<std::int64_t> dims) { return arena.tensor(DType::i32, dims); };
@@ -43,6 +43,7 @@ Buffers take_buffers(Arena& arena, const Sizes& s, const EvalSuite& suite) {
                       .loss = f32({P, scored}),
                       .predicted = i32({P, scored})});
   }
+  b.heads = take_head_buffers(arena, P, heads);
   return b;
 }
 
@@ -56,6 +57,7 @@ Buffers first_trials(Buffers b, std::int64_t trials) {
   cut({&b.weights, &b.m, &b.v, &b.grads, &b.copy, &b.tokens, &b.targets, &b.loss, &b.loss_parts});
   cut({&a.lr_table, &a.max_norm, &a.weight_decay, &a.step, &a.diverged, &a.seeds, &a.sequence, &a.train_loss,
        &a.last_loss, &a.train_positions, &a.trained, &a.norm, &a.lr, &a.clip_scale, &a.update, &a.apply});
+  cut({&b.heads.sums});
   for (EvalBuffers& eval : b.eval) cut({&eval.loss, &eval.predicted});
   return b;
 }

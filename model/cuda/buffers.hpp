@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/arena.hpp"
+#include "model/cuda/heads.hpp"
 #include "model/cuda/step.hpp"
 #include "model/eval/eval_suite.hpp"
 
@@ -33,6 +34,7 @@ struct Buffers {
   kernels::Tensor layout;                 // [depth * 3 * P] i32, see LayoutData
   TrialArrays arrays;
   std::vector<EvalBuffers> eval;  // a set each
+  HeadBuffers heads;
 };
 
 // The low and the high word of a number, as kernels read it.
@@ -43,7 +45,8 @@ inline void put_words(std::uint64_t value, std::int32_t* to) {
 
 inline constexpr std::int64_t kTableSteps = 256;  // learning rates uploaded at a time
 
-[[nodiscard]] Buffers take_buffers(kernels::Arena& arena, const Sizes& sizes, const EvalSuite& suite);
+[[nodiscard]] Buffers take_buffers(kernels::Arena& arena, const Sizes& sizes, const EvalSuite& suite,
+                                   const HeadProbe& heads);
 // The first `trials` trials of every buffer.
 [[nodiscard]] Buffers first_trials(Buffers buffers, std::int64_t trials);
 

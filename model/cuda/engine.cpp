@@ -49,7 +49,8 @@ class CudaEngine final : public Engine {
         proxy_(first.design, first.recipe.precision == "bf16" ? DType::bf16 : DType::f32, device_),
         proxies_(proxy_, first.design, first.recipe.precision == "bf16" ? DType::bf16 : DType::f32, device_),
         task_(make_task(first.recipe.task, proxy_.shape().context)),
-        suite_(*task_, recipe_.eval) {
+        suite_(*task_, recipe_.eval),
+        heads_(first.design.layout, proxy_.shape(), {suite_.sets().front(), recipe_.eval.probe_sequences}) {
     ctx_.device = device_;
     ctx_.gpu = &runtime_;
     ctx_.arena = Arena(device_);
@@ -81,7 +82,7 @@ class CudaEngine final : public Engine {
     planner.arena = Arena::planner(device_);
     cuda::Sizes sizes = sizes_;
     sizes.trials = trials;
-    const cuda::Buffers buffers = cuda::take_buffers(planner.arena, sizes, suite_);
+    const cuda::Buffers buffers = cuda::take_buffers(planner.arena, sizes, suite_, heads_);
     const std::vector<const Layout*> any(static_cast<std::size_t>(trials), nullptr);
     train_step(planner, buffers, layout_of(any, sizes.context));
     evaluation(planner, buffers, eval_layouts(any));
@@ -116,8 +117,9 @@ class CudaEngine final : public Engine {
       micro_batch_ = (micro_batch_ + 1) / 2;
       eval_tokens_ = (eval_tokens_ + 1) / 2;
     }
-    all_ = cuda::take_buffers(ctx_.arena, sizes_, suite_);
+    all_ = cuda::take_buffers(ctx_.arena, sizes_, suite_, heads_);
     cuda::send_sequences(suite_, all_.eval);
+    cuda::send_head_queries(cuda::head_chunks(heads_, eval_tokens_), all_.heads);
   }
 
   [[nodiscard]] const ParameterTable& parameters() const override { return proxy_.parameters(); }
@@ -164,7 +166,8 @@ class CudaEngine final : public Engine {
     evaluation_graph_.run(ctx_, [&] { evaluation(ctx_, buffers_, eval_layouts_); });
     std::vector<std::size_t> slots;
     for (const TrialState* trial : trials) slots.push_back(slot_of(trial));
-    return cuda::suite_points(suite_, buffers_.eval, slots, threads_);
+    return cuda::with_head_points(cuda::suite_points(suite_, buffers_.eval, slots, threads_), heads_, buffers_.heads,
+                                  slots);
   }
 
   void trials_changed(std::vector<TrialState>& trials) override {
@@ -241,6 +244,8 @@ class CudaEngine final : public Engine {
 
   void evaluation(Context& ctx, const cuda::Buffers& b, const std::vector<LayoutData>& layouts) {
     cuda::evaluate_suite(ctx, proxies_, suite_, layouts, weights_of(b), b.weights.trials(), eval_tokens_, b.eval);
+    cuda::score_heads(ctx, proxy_, heads_, cuda::head_chunks(heads_, eval_tokens_), layouts.front(), weights_of(b),
+                      b.eval.front().tokens, b.eval.front().targets, b.heads);
   }
 
   void view_blocks(std::vector<TrialState>& trials) {
@@ -364,6 +369,7 @@ class CudaEngine final : public Engine {
   ProxyAt proxies_;
   std::unique_ptr<Task> task_;
   EvalSuite suite_;
+  HeadProbe heads_;
   std::unique_ptr<TaskDevice> sequences_;
   cuda::Sizes sizes_;
   std::int64_t micro_batch_ = 1, eval_tokens_ = 1;

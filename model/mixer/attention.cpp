@@ -3,6 +3,7 @@
 #include "model/mixer/attention.hpp"
 
 #include "kernels/attention.hpp"
+#include "kernels/attention_probe.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/qkv_rope.hpp"
 #include "kernels/stat_dtype.hpp"
@@ -37,7 +38,12 @@ class Attention final : public MixerOperator {
     const kernels::RopeEpilogue rope{heads_, rope_of(data)};
     kernels::norm_linear_forward(ctx, x, table_.view(weights, norm_), kNormEps, table_.view(weights, qkv_), qkv,
                                  saved.norm, &rope);
-    kernels::attention_forward(ctx, heads_, attention_data(data, weights), qkv, out, lse);
+    if (data.probe != nullptr) probe(ctx, data, weights, qkv);
+    if (data.probe != nullptr && data.probe->masked) {
+      kernels::attention_probe_forward(ctx, heads_, probe_data(data, weights), qkv, out);
+    } else {
+      kernels::attention_forward(ctx, heads_, attention_data(data, weights), qkv, out, lse);
+    }
     kernels::linear_forward_add(ctx, out, table_.view(weights, out_), x, y);
     saved.tensors = {qkv, out, lse};
   }
@@ -61,6 +67,22 @@ class Attention final : public MixerOperator {
   [[nodiscard]] kernels::AttentionData attention_data(const LayerData& data, const Weights& weights) const {
     if (!data.any_sink) return {.window = data.window, .sink = {}, .sink_on = {}};
     return {.window = data.window, .sink = table_.view(weights, sinks_), .sink_on = data.sink_on};
+  }
+
+  // A probe's view of the same data.
+  [[nodiscard]] kernels::AttentionProbeData probe_data(const LayerData& data, const Weights& weights) const {
+    const kernels::AttentionData plain = attention_data(data, weights);
+    return {.window = plain.window,
+            .first_keys = data.probe->first_keys,
+            .sink = plain.sink,
+            .sink_on = plain.sink_on,
+            .head_on = data.probe->head_on};
+  }
+
+  void probe(Context& ctx, const LayerData& data, const Weights& weights, const Tensor& qkv) const {
+    const AttentionProbe& p = *data.probe;
+    if (!p.statistics.defined()) return;
+    kernels::attention_probe_statistics(ctx, heads_, probe_data(data, weights), p.queries, qkv, p.statistics, p.top);
   }
 
   [[nodiscard]] kernels::Rope rope_of(const LayerData& data) const { return {frame_.cos, frame_.sin, data.rope_on}; }

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/attention_probe.hpp"
 #include "kernels/context.hpp"
 #include "kernels/norm_linear.hpp"
 #include "kernels/tensor.hpp"
@@ -25,12 +26,23 @@
 
 namespace hylas::model {
 
+// What a probe of mechanism (model/probe/) does with the attention of one layer (kernels/attention_probe.hpp). Absent
+// tensors: nothing.
+struct AttentionProbe {
+  bool masked = false;              // the output is attention_probe_forward's, by first_keys and head_on
+  kernels::Tensor first_keys;       // [P] i32
+  kernels::Tensor head_on;          // [P, H] i32
+  kernels::ProbeQueries queries;    // [1, n]: whose statistics are taken
+  kernels::Tensor statistics, top;  // [P, H, n, 4], [P, H, n] i32: where they go
+};
+
 // What differs in one layer between the trials of a cohort: i32 tensors [P].
 struct LayerData {
-  kernels::Tensor window;   // >= 1; the context for full attention
-  kernels::Tensor rope_on;  // 0: NoPE
-  kernels::Tensor sink_on;  // 0: no sink
-  bool any_sink = true;     // false: no trial has one, so that nobody needs to look
+  kernels::Tensor window;                 // >= 1; the context for full attention
+  kernels::Tensor rope_on;                // 0: NoPE
+  kernels::Tensor sink_on;                // 0: no sink
+  bool any_sink = true;                   // false: no trial has one, so that nobody needs to look
+  const AttentionProbe* probe = nullptr;  // forward passes of probes only
 };
 
 // What a mixer keeps from forward to backward, in its own order.

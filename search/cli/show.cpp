@@ -26,19 +26,6 @@ struct Options {
   ShowTask task;
 };
 
-db::Trial find_trial(const db::Store& store, const std::string& prefix) {
-  const auto found = store.find_trials(prefix);
-  if (found.size() == 1) return found.front();
-  if (found.empty()) {
-    throw model::InputError("no trial key starts with '" + prefix + "'; hylas export --db " + store.file().string() +
-                            " lists them");
-  }
-  std::string keys;
-  for (std::size_t i = 0; i < found.size() && i < 5; ++i) keys += " " + found[i].trial_key;
-  throw model::InputError(fmt::format("{} trial keys start with '{}':{}{}; give more digits", found.size(), prefix,
-                                      keys, found.size() > 5 ? " ..." : ""));
-}
-
 search::Emergence d50_of(const db::Trial& trial, const std::vector<db::Point>& points) {
   std::vector<search::CapabilityPoint> curve;
   for (const auto& point : points) {

@@ -1,6 +1,8 @@
 // See store_options.hpp.
 #include "search/cli/store_options.hpp"
 
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <filesystem>
 
@@ -24,6 +26,19 @@ db::Store StoreOptions::open(db::Access access) const {
     return true;
   };
   return db::Store::open(file, access, options);
+}
+
+db::Trial find_trial(const db::Store& store, const std::string& prefix) {
+  const auto found = store.find_trials(prefix);
+  if (found.size() == 1) return found.front();
+  if (found.empty()) {
+    throw model::InputError("no trial key starts with '" + prefix + "'; hylas export --db " + store.file().string() +
+                            " lists them");
+  }
+  std::string keys;
+  for (std::size_t i = 0; i < found.size() && i < 5; ++i) keys += " " + found[i].trial_key;
+  throw model::InputError(fmt::format("{} trial keys start with '{}':{}{}; give more digits", found.size(), prefix,
+                                      keys, found.size() > 5 ? " ..." : ""));
 }
 
 }  // namespace hylas::cli

@@ -17,4 +17,7 @@ struct StoreOptions {
   [[nodiscard]] db::Store open(db::Access access) const;
 };
 
+// The one trial whose key begins so; InputError where there is none, or several.
+[[nodiscard]] db::Trial find_trial(const db::Store& store, const std::string& prefix);
+
 }  // namespace hylas::cli

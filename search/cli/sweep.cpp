@@ -114,8 +114,12 @@ void add_sweep(Program& program) {
   command->add_option("--checkpoint-seconds", options->sweep.checkpoint_seconds, "time between checkpoints")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1e9));
-  command->add_flag("--no-final-checkpoints", options->no_final_checkpoints,
-                    "drop a trial's weights once it has ended");
+  auto* drop = command->add_flag("--no-final-checkpoints", options->no_final_checkpoints,
+                                 "drop a trial's weights once it has ended");
+  command
+      ->add_flag("--keep-checkpoints", options->sweep.keep_checkpoints,
+                 "keep the weights of every evaluation for `hylas probe`; give it again when resuming")
+      ->excludes(drop);
 }
 
 }  // namespace hylas::cli

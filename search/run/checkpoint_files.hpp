@@ -2,14 +2,23 @@
 //
 // Order of things: the file is written (model::Cohort::save: synced, renamed), then its row is committed, then older
 // files are removed. So a row always has its file, and a crash leaves at most files without a row, which the next
-// removal takes. Thread-safety: whoever holds the claim of a trial is the only one to touch its directory.
+// removal takes. With sweep --keep-checkpoints the files of evaluations stay; the row is the last one's, the others are
+// found by name. Thread-safety: whoever holds the claim of a trial is the only one to touch its directory.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace hylas::search {
+
+// A checkpoint's file.
+struct KeptCheckpoint {
+  std::int64_t step = 0;
+  std::filesystem::path file;
+};
 
 class CheckpointFiles {
  public:
@@ -22,8 +31,12 @@ class CheckpointFiles {
   // Where to read it. A path that leads out of the directory is refused ("" comes back): the store may be from
   // anywhere.
   [[nodiscard]] std::filesystem::path find(const std::string& relative) const;
-  // Removes the trial's checkpoints but `keep` (a relative path; "" keeps none). Never throws: leftovers are harmless.
-  void remove_others(const std::string& trial_key, const std::string& keep) const noexcept;
+  // The trial's checkpoints that are there, by step. A file that is being written has another name.
+  [[nodiscard]] std::vector<KeptCheckpoint> list(const std::string& trial_key) const;
+  // Removes the trial's checkpoints but `keep` (a relative path; "" keeps none) and those of the steps `kept`. Never
+  // throws: leftovers are harmless.
+  void remove_others(const std::string& trial_key, const std::string& keep,
+                     std::span<const std::int64_t> kept = {}) const noexcept;
 
  private:
   std::filesystem::path directory_;

@@ -59,7 +59,9 @@ void CohortRun::after_commit(const db::Batch& batch) {
     slot.member.checkpoint = record.checkpoint;
     news.checkpoints.push_back(slot.member.key);
     const Timed timed(sweep_.summary.profile.checkpoints);
-    sweep_.files.remove_others(slot.member.key, record.checkpoint.path);
+    std::span<const std::int64_t> kept;
+    if (sweep_.options.keep_checkpoints) kept = evaluations_;
+    sweep_.files.remove_others(slot.member.key, record.checkpoint.path, kept);
   }
   for (const db::FinishRecord& record : batch.finishes) {
     Slot& slot = slot_of(record.claim.trial);

@@ -166,11 +166,10 @@ void CohortRun::add_evaluation(db::Batch& batch, model::Evaluation& evaluation, 
   }
   batch.evaluations.push_back(std::move(record));
   const std::optional<db::TrialState> ending = ending_of(slot);
-  if (!ending) return;
-  if (sweep_.options.keep_final_checkpoint) {
+  if (sweep_.options.keep_checkpoints || (ending && sweep_.options.keep_final_checkpoint)) {
     if (auto saved = save(slot, true)) batch.checkpoints.push_back(std::move(*saved));
   }
-  batch.finishes.push_back({slot.member.claim, *ending, evaluation.step, "", 0});
+  if (ending) batch.finishes.push_back({slot.member.claim, *ending, evaluation.step, "", 0});
 }
 
 std::optional<db::TrialState> CohortRun::ending_of(const Slot& slot) const {

@@ -56,6 +56,7 @@ struct SweepOptions {
   double checkpoint_seconds =
       30;  // cadence; 0: after every slice of training, negative: only at the end and on interrupts
   bool keep_final_checkpoint = true;
+  bool keep_checkpoints = false;  // those of all evaluations, for probes; to be given again when resuming
   double lease_seconds = 120;
   Progress progress = Progress::none;
   std::string program_version;  // provenance
