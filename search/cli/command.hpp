@@ -40,6 +40,7 @@ void add_enumerate(Program& program);
 void add_sweep(Program& program);
 void add_status(Program& program);
 void add_show(Program& program);
+void add_results(Program& program);
 void add_tasks(Program& program);
 void add_fit(Program& program);
 void add_recommend(Program& program);

@@ -26,6 +26,7 @@ void add_commands(Program& program) {
   add_sweep(program);
   add_status(program);
   add_show(program);
+  add_results(program);
   add_tasks(program);
   add_fit(program);
   add_recommend(program);

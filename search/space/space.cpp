@@ -61,11 +61,21 @@ void enumerate_designs(const SpaceFile& file, const TomlReader& root, Space& spa
   }
 }
 
+// Learning rates as written, each with every weight decay.
+std::vector<std::pair<double, double>> rates_of(const RecipeAxes& axes) {
+  std::vector<std::pair<double, double>> rates;
+  for (const double learning_rate : axes.learning_rates) {
+    for (const double weight_decay : axes.weight_decays) rates.emplace_back(learning_rate, weight_decay);
+  }
+  return rates;
+}
+
 std::vector<Recipe> enumerate_recipes(const SpaceFile& file) {
   std::vector<Recipe> recipes;
   Recipe recipe = file.recipe;
-  for (const double learning_rate : file.recipe_axes.learning_rates) {
+  for (const auto& [learning_rate, weight_decay] : rates_of(file.recipe_axes)) {
     recipe.learning_rate = learning_rate;
+    recipe.weight_decay = weight_decay;
     for (const std::int64_t seed : file.recipe_axes.seeds) {
       recipe.seed = seed;
       const std::vector<std::int64_t> own = {seed};
@@ -89,7 +99,7 @@ Recipe fitted(Recipe recipe, std::int64_t tokens, const Design& design) {
 
 std::int64_t count_recipes(const SpaceFile& file) {
   const RecipeAxes& axes = file.recipe_axes;
-  return std::ssize(axes.learning_rates) * std::ssize(axes.seeds) *
+  return std::ssize(axes.learning_rates) * std::ssize(axes.weight_decays) * std::ssize(axes.seeds) *
          std::max<std::int64_t>(1, std::ssize(axes.data_seeds));
 }
 
@@ -107,10 +117,11 @@ void check_recipes(const SpaceFile& file, const TomlReader& root, const std::vec
         "shape");
   };
   for (const model::Shape& shape : file.shapes) check(recipes[0], shape);
-  // Recipes differ in the learning rate and in seeds, which were checked when they were read.
-  for (const double learning_rate : file.recipe_axes.learning_rates) {
+  // Recipes differ in these and in seeds, which were checked when they were read.
+  for (const auto& [learning_rate, weight_decay] : rates_of(file.recipe_axes)) {
     Recipe recipe = recipes[0];
     recipe.learning_rate = learning_rate;
+    recipe.weight_decay = weight_decay;
     check(recipe, file.shapes[0]);
   }
 }
@@ -156,6 +167,10 @@ std::string Space::canonical_json() const {
   json root = {{"study", study}, {"tokens", tokens}, {"designs", json::array()}, {"recipes", json::array()}};
   for (const Design& design : designs) root["designs"].push_back(design.canonical());
   for (const Recipe& recipe : recipes) root["recipes"].push_back(json::parse(recipe.canonical_json()));
+  if (!variants.empty()) {
+    root["variants"] = json::array();
+    for (const Recipe& recipe : variants) root["variants"].push_back(json::parse(recipe.canonical_json()));
+  }
   root["strategy"] = {{"kind", strategy.kind == StrategyKind::grid ? "grid" : "random"}};
   if (strategy.kind == StrategyKind::random) {
     root["strategy"]["trials"] = strategy.trials;
@@ -164,11 +179,9 @@ std::string Space::canonical_json() const {
   return root.dump();
 }
 
-Space parse_space(std::string_view toml_text, const std::string& file_name,
-                  const std::optional<model::TaskSpec>& task) {
-  const toml::table table = parse_toml(toml_text, file_name);
-  const TomlReader root(table, "", file_name, root_keys());
-  const SpaceFile file = read_space_file(root, task);
+namespace {
+
+Space space_of(const SpaceFile& file, const TomlReader& root) {
   Space space;
   space.study = file.study;
   space.strategy = file.strategy;
@@ -181,6 +194,46 @@ Space parse_space(std::string_view toml_text, const std::string& file_name,
   enumerate_designs(file, root, space);
   for (Recipe& recipe : space.recipes) recipe = fitted(recipe, file.tokens, space.designs[0]);
   enumerate_trials(root, space);
+  return space;
+}
+
+// Designs of both, each once; trials one after the other.
+void append(Space& space, Space&& more, const TomlReader& root) {
+  std::unordered_set<std::string> seen;
+  for (const Design& design : space.designs) seen.insert(design.id());
+  for (Design& design : more.designs) {
+    if (seen.insert(design.id()).second) space.designs.push_back(std::move(design));
+  }
+  space.counts.candidates += more.counts.candidates;
+  space.counts.duplicates += more.counts.duplicates;
+  space.counts.filtered += more.counts.filtered;
+  space.trials.insert(space.trials.end(), std::make_move_iterator(more.trials.begin()),
+                      std::make_move_iterator(more.trials.end()));
+  if (std::ssize(space.trials) > kMostTrials) {
+    root.fail(root.place_of("variant"), fmt::format("the variants make over {} trials", kMostTrials));
+  }
+}
+
+}  // namespace
+
+Space parse_space(std::string_view toml_text, const std::string& file_name,
+                  const std::optional<model::TaskSpec>& task) {
+  const toml::table table = parse_toml(toml_text, file_name);
+  const TomlReader root(table, "", file_name, root_keys());
+  const std::vector<SpaceFile> files = read_space_files(root, task);
+  Space space = space_of(files[0], root);
+  if (files.size() > 1) space.variants.push_back(space.recipes[0]);
+  for (std::size_t i = 1; i < files.size(); ++i) {
+    Space more = space_of(files[i], root);
+    space.variants.push_back(more.recipes[0]);
+    append(space, std::move(more), root);
+  }
+  std::unordered_set<std::string> keys;
+  for (const model::TrialSpec& trial : space.trials) {
+    if (!space.variants.empty() && !keys.insert(model::trial_key(trial.design, trial.recipe)).second) {
+      root.fail(root.place_of("variant"), "two variants make the same trial: " + trial.design.layout_text());
+    }
+  }
   return space;
 }
 

@@ -4,11 +4,13 @@
 // `count` layers `place` among `layers`"), one or more shapes, filters, a recipe and a strategy; search/space/examples/
 // shows all of it. Parsing trains nothing and writes nothing.
 //
-// Order is deterministic: shapes as written; inside a shape patterns as written, then arrangements; holes count like an
-// odometer in the order in which they first appear in the pattern, the last one fastest. A design that was seen before
-// (by id, so after canonicalisation) is dropped and counted. Recipes: learning rates as written, seeds fastest.
-// Errors: InputError with file, line, column, what was expected and the nearest valid name (exit code 2).
-// Limits: 16 MB of text, 100,000 candidate designs, 100,000 trials. Thread-safety: pure functions.
+// A [[variant]] is the whole space again with other parameters of the task, another task, context, batch or steps;
+// their trials follow one another. Order is deterministic: shapes as written; inside a shape patterns as written, then
+// arrangements; holes count like an odometer in the order in which they first appear in the pattern, the last one
+// fastest. A design that was seen before (by id, so after canonicalisation) is dropped and counted. Recipes: learning
+// rates as written, then weight decays, seeds fastest. Errors: InputError with file, line, column, what was expected
+// and the nearest valid name (exit code 2). Limits: 16 MB of text, 100,000 candidate designs, 100,000 trials.
+// Thread-safety: pure functions.
 #pragma once
 
 #include <cstdint>
@@ -40,9 +42,10 @@ struct SpaceCounts {
 };
 
 struct Space {
-  std::string study;                   // [study] name
-  std::vector<model::Design> designs;  // no two with one id
-  std::vector<model::Recipe> recipes;  // those of designs[0]: see recipes_of()
+  std::string study;                    // [study] name
+  std::vector<model::Design> designs;   // no two with one id
+  std::vector<model::Recipe> recipes;   // those of designs[0]: see recipes_of(); of the first variant
+  std::vector<model::Recipe> variants;  // the first recipe of each [[variant]]; empty where there are none
   Strategy strategy;
   SpaceCounts counts;
   std::vector<model::TrialSpec> trials;  // what to run: designs x recipes, or the strategy's draw from them, in order

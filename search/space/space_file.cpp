@@ -16,32 +16,61 @@ constexpr std::int64_t kMostSeeds = 10'000;
 constexpr std::size_t kMostLearningRates = 1000;
 constexpr std::size_t kMostShapes = 1000;
 
-// [task] name = "..." and the task's own parameters.
-model::TaskSpec read_task(const TomlReader& root) {
-  const TomlReader open = root.open_table("task");
-  std::string name = "recall";
-  open.optional("name", name);
+using Given = std::map<std::string, model::TaskValue>;
+
+// What one [[variant]] changes.
+struct Variant {
+  std::optional<TomlReader> reader;  // absent: the file as it is
+  std::optional<std::int64_t> context, batch, steps;
+};
+
+const model::TaskType& task_type_of(const TomlReader& reader, const std::string& name) {
   const model::TaskType* type = nullptr;
-  open.placed_at(open.place_of("name"), "task.name: ", [&] { type = &model::task_type(name); });
+  reader.placed_at(reader.place_of("name"), "task.name: ", [&] { type = &model::task_type(name); });
+  return *type;
+}
+
+// The parameters of a [task] table, or of a variant's.
+void read_parameters(const TomlReader& parent, const model::TaskType& type, Given& given) {
   std::vector<std::string> known = {"name"};
-  for (const model::TaskParameter& parameter : type->parameters) known.emplace_back(parameter.name);
-  const TomlReader reader = root.table("task", known);
-  std::map<std::string, model::TaskValue> given;
-  for (const model::TaskParameter& parameter : type->parameters) {
+  for (const model::TaskParameter& parameter : type.parameters) known.emplace_back(parameter.name);
+  const TomlReader reader = parent.table("task", known);
+  for (const model::TaskParameter& parameter : type.parameters) {
     if (!reader.has(parameter.name)) continue;
     model::TaskValue value = parameter.default_value;
     std::visit([&](auto& v) { reader.optional(parameter.name, v); }, value);
     given[parameter.name] = value;
   }
-  return root.placed("", [&] { return model::completed(model::task_spec(name, given)); });
 }
 
-model::Shape read_shape(const TomlReader& reader, const model::TaskSpec& task) {
+// [task] name = "..." and the task's own parameters; a variant's come on top.
+model::TaskSpec read_task(const TomlReader& root, const Variant& variant) {
+  const TomlReader open = root.open_table("task");
+  std::string name = "recall";
+  open.optional("name", name);
+  Given given;
+  if (!variant.reader || !variant.reader->open_table("task").has("name")) {
+    read_parameters(root, task_type_of(open, name), given);
+    if (variant.reader) read_parameters(*variant.reader, task_type_of(open, name), given);
+  } else {  // another task: nothing of [task] holds
+    const TomlReader own = variant.reader->open_table("task");
+    own.optional("name", name);
+    read_parameters(*variant.reader, task_type_of(own, name), given);
+  }
+  const TomlReader& where = variant.reader ? *variant.reader : root;
+  return where.placed("", [&] { return model::completed(model::task_spec(name, given)); });
+}
+
+model::Shape read_shape(const TomlReader& reader, const model::TaskSpec& task, const Variant& variant) {
   model::Shape shape;
   reader.required("d_model", shape.d_model, "d_model = 64");
   reader.required("heads", shape.heads, "heads = 2");
   reader.required("ffn", shape.ffn, "ffn = 192");
-  reader.required("context", shape.context, "context = 64");
+  if (variant.context) {
+    shape.context = *variant.context;
+  } else {
+    reader.required("context", shape.context, "context = 64");
+  }
   shape.kv_heads = shape.heads;
   reader.optional("kv_heads", shape.kv_heads);
   if (!reader.has("head_dim") && shape.heads > 0 && shape.d_model % shape.heads != 0) {
@@ -61,11 +90,11 @@ model::Shape read_shape(const TomlReader& reader, const model::TaskSpec& task) {
   return shape;
 }
 
-std::vector<model::Shape> read_shapes(const TomlReader& root, const model::TaskSpec& task) {
+std::vector<model::Shape> read_shapes(const TomlReader& root, const model::TaskSpec& task, const Variant& variant) {
   std::vector<model::Shape> shapes;
   for (const TomlReader& reader : root.tables(
            "shape", {"d_model", "heads", "kv_heads", "head_dim", "ffn", "vocab", "context", "tied", "rope_theta"})) {
-    shapes.push_back(read_shape(reader, task));
+    shapes.push_back(read_shape(reader, task, variant));
   }
   if (shapes.empty()) root.fail({}, "[shape] is missing: the size of the designs (d_model, heads, ffn, context)");
   if (shapes.size() > kMostShapes) root.fail(root.place_of("shape"), fmt::format("over {} shapes", kMostShapes));
@@ -215,7 +244,17 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
     reader.fail(reader.place_of("learning_rate"),
                 fmt::format("recipe.learning_rate holds over {}", kMostLearningRates));
   }
-  reader.optional("weight_decay", r.weight_decay);
+  if (reader.is_list("weight_decay")) {
+    reader.optional("weight_decay", file.recipe_axes.weight_decays);
+    r.weight_decay = file.recipe_axes.weight_decays[0];
+  } else {
+    reader.optional("weight_decay", r.weight_decay);
+    file.recipe_axes.weight_decays = {r.weight_decay};
+  }
+  refuse_repeats(reader, "weight_decay", file.recipe_axes.weight_decays);
+  if (file.recipe_axes.weight_decays.size() > kMostLearningRates) {
+    reader.fail(reader.place_of("weight_decay"), fmt::format("recipe.weight_decay holds over {}", kMostLearningRates));
+  }
   reader.optional("clip", r.clip);
   reader.optional("beta1", r.beta1);
   reader.optional("beta2", r.beta2);
@@ -278,23 +317,48 @@ bool is_hole_name(std::string_view name) {
 }
 
 std::vector<std::string> root_keys() {
-  return {"study", "shape", "space", "axes", "filter", "task", "recipe", "capability", "strategy"};
+  return {"study", "shape", "space", "axes", "filter", "task", "recipe", "capability", "strategy", "variant"};
 }
 
-SpaceFile read_space_file(const TomlReader& root, const std::optional<model::TaskSpec>& task) {
+namespace {
+
+SpaceFile read_space_file(const TomlReader& root, const std::optional<model::TaskSpec>& task, const Variant& variant) {
   SpaceFile file;
   const TomlReader study = root.table("study", {"name"});
   study.required("name", file.study, "[study] name = \"my-study\"");
   if (file.study.empty()) study.fail(study.place_of("name"), "study.name must not be empty");
-  file.recipe.task = task ? *task : read_task(root);
-  file.shapes = read_shapes(root, file.recipe.task);
+  file.recipe.task = task ? *task : read_task(root, variant);
+  file.shapes = read_shapes(root, file.recipe.task, variant);
   read_layouts(root, file);
   file.axes = read_axes(root);
   file.filter = read_filter(root);
   read_recipe(root, file);
+  if (variant.batch) file.recipe.batch = *variant.batch;
+  if (variant.steps) file.recipe.steps = *variant.steps, file.tokens = 0;
   file.recipe.capability = read_capability(root, file.recipe.task, file.shapes.front());
   file.strategy = read_strategy(root);
   return file;
+}
+
+}  // namespace
+
+std::vector<SpaceFile> read_space_files(const TomlReader& root, const std::optional<model::TaskSpec>& task) {
+  const std::vector<TomlReader> readers = root.tables("variant", {"task", "context", "batch", "steps"});
+  if (readers.empty()) return {read_space_file(root, task, {})};
+  if (std::size(readers) > kMostShapes)
+    root.fail(root.place_of("variant"), fmt::format("over {} variants", kMostShapes));
+  std::vector<SpaceFile> files;
+  for (const TomlReader& reader : readers) {
+    Variant variant{.reader = reader, .context = {}, .batch = {}, .steps = {}};
+    const auto whole = [&](const char* key, std::optional<std::int64_t>& value) {
+      if (reader.has(key)) reader.optional(key, value.emplace());
+    };
+    whole("context", variant.context), whole("batch", variant.batch), whole("steps", variant.steps);
+    if (task && reader.has("task"))
+      reader.fail(reader.place_of("task"), "a variant cannot change the task given beside the file");
+    files.push_back(read_space_file(root, task, variant));
+  }
+  return files;
 }
 
 }  // namespace hylas::search

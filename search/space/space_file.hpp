@@ -38,6 +38,7 @@ struct Filter {
 // The recipe's axes: every combination is one recipe.
 struct RecipeAxes {
   std::vector<double> learning_rates;
+  std::vector<double> weight_decays;
   std::vector<std::int64_t> seeds;
   std::vector<std::int64_t> data_seeds;  // empty: each run's own seed
 };
@@ -55,9 +56,10 @@ struct SpaceFile {
   Strategy strategy;
 };
 
-// Reads the whole file. `root` reads parse_toml()'s table with the keys of root_keys(). `task`, where it is given,
-// takes the place of [task].
-[[nodiscard]] SpaceFile read_space_file(const TomlReader& root, const std::optional<model::TaskSpec>& task);
+// Reads the whole file: one SpaceFile, or one a [[variant]]. `root` reads parse_toml()'s table with the keys of
+// root_keys(). `task`, where it is given, takes the place of [task].
+[[nodiscard]] std::vector<SpaceFile> read_space_files(const TomlReader& root,
+                                                      const std::optional<model::TaskSpec>& task);
 [[nodiscard]] std::vector<std::string> root_keys();
 // Letters, digits, _ and -, first a letter or _.
 [[nodiscard]] bool is_hole_name(std::string_view name);
