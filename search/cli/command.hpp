@@ -42,6 +42,7 @@ void add_status(Program& program);
 void add_show(Program& program);
 void add_results(Program& program);
 void add_tasks(Program& program);
+void add_probe(Program& program);
 void add_fit(Program& program);
 void add_recommend(Program& program);
 void add_export(Program& program);

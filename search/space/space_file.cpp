@@ -264,11 +264,12 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
   file.recipe_axes.seeds = read_seeds(reader, "seeds");
   if (reader.has("data_seeds")) file.recipe_axes.data_seeds = read_seeds(reader, "data_seeds");
   read_schedule(reader, r.schedule);
-  const TomlReader eval = reader.table("eval", {"sequences", "growth", "min_steps", "lengths"});
+  const TomlReader eval = reader.table("eval", {"sequences", "growth", "min_steps", "lengths", "probe_sequences"});
   eval.optional("sequences", r.eval.sequences);
   eval.optional("growth", r.eval.growth);
   eval.optional("min_steps", r.eval.min_steps);
   eval.optional("lengths", r.eval.lengths);
+  eval.optional("probe_sequences", r.eval.probe_sequences);
 }
 
 model::Capability read_capability(const TomlReader& root, const model::TaskSpec& task, const model::Shape& shape) {
