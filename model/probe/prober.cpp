@@ -209,6 +209,8 @@ struct Prober::Impl {
 Prober::Prober(const TrialSpec& trial, std::int64_t sequences, const CohortOptions& options)
     : impl_(std::make_unique<Impl>(TrialSpec{trial.design, trial.recipe}, sequences, options)) {}
 Prober::~Prober() = default;
+Prober::Prober(Prober&&) noexcept = default;
+Prober& Prober::operator=(Prober&&) noexcept = default;
 
 const HeadProbe& Prober::heads() const {
   return impl_->heads;

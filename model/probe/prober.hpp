@@ -29,6 +29,8 @@ class Prober {
  public:
   Prober(const TrialSpec& trial, std::int64_t sequences, const CohortOptions& options);
   ~Prober();
+  Prober(Prober&&) noexcept;
+  Prober& operator=(Prober&&) noexcept;
 
   [[nodiscard]] const HeadProbe& heads() const;
   // Trained weights; needed before anything is evaluated.
