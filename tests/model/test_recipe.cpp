@@ -120,6 +120,23 @@ TEST_CASE("Canonical JSON has sorted keys, shortest numbers, and one spelling fo
   CHECK(negative_zero.canonical_json() == zero.canonical_json());
 }
 
+// Proves that scores of heads are part of a recipe that asks for them, and change nothing for one that does not.
+TEST_CASE("Probe sequences are in the keys and the protocol where they are asked for") {
+  const Design design = Design::make("(swa:4 full/nope)*2", small());
+  Recipe plain, probed;
+  probed.eval.probe_sequences = 8;
+  CHECK(plain.canonical_json().find("probe") == std::string::npos);
+  CHECK(contains(probed.canonical_json(), R"("min_steps":10,"probe_sequences":8,"sequences":128)"));
+  CHECK(recipe_from_json(probed.canonical_json()) == probed);
+  CHECK(recipe_from_json(plain.canonical_json()) == plain);
+  CHECK(contains(parse_error(replaced(probed.canonical_json(), "\"probe_sequences\":8", "\"probe_sequences\":0.5")),
+                 "eval.probe_sequences must be a whole number"));
+  CHECK(trial_key(design, probed) != trial_key(design, plain));
+  CHECK(cohort_key(design, probed) != cohort_key(design, plain));
+  CHECK(contains(protocol_json(probed, small()), "head/L.H/answer"));
+  CHECK_FALSE(contains(protocol_json(plain, small()), "head/"));
+}
+
 TEST_CASE("JSON that is no recipe is refused, with the key") {
   const std::string good = Recipe{}.canonical_json();
   CHECK(contains(parse_error(replaced(good, "\"batch\"", "\"bacth\"")), "unknown key 'bacth'; did you mean 'batch'?"));
@@ -167,6 +184,8 @@ TEST_CASE("Values that cannot train are refused, named as a space file writes th
       {"recipe.schedule.decay_fraction", [](Recipe& r) { r.schedule.decay_fraction = 1.5; }},
       {"recipe.schedule.final_ratio", [](Recipe& r) { r.schedule.final_ratio = -1; }},
       {"recipe.eval.sequences", [](Recipe& r) { r.eval.sequences = 0; }},
+      {"recipe.eval.probe_sequences", [](Recipe& r) { r.eval.probe_sequences = -1; }},
+      {"recipe.eval.probe_sequences", [](Recipe& r) { r.eval.probe_sequences = r.eval.sequences + 1; }},
       {"recipe.eval.growth", [](Recipe& r) { r.eval.growth = -0.1; }},
       {"recipe.eval.min_steps", [](Recipe& r) { r.eval.min_steps = 0; }},
       {"over 100000 evaluations", [](Recipe& r) { r.eval.growth = 0, r.eval.min_steps = 1, r.steps = 1 << 30; }},
