@@ -138,6 +138,7 @@ std::unique_ptr<TaskDevice> make_task_device(Context& ctx, const Task& task) {
   if (const auto* recall = dynamic_cast<const RecallStream*>(&task)) {
     return std::make_unique<RecallDevice>(ctx, *recall);
   }
+  if (const auto* text = dynamic_cast<const TextTask*>(&task)) return std::make_unique<TextDevice>(ctx, *text);
   std::unique_ptr<TaskDevice> device =
       generator_device<Mqar, MadRecall, MadNoisyRecall, MadFuzzyRecall, MadSelectiveCopy, MadCompression,
                        MadMemorization, Induction, Needles>(ctx, task);
