@@ -6,6 +6,7 @@
 #include "kernels/add_rmsnorm.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/attention_probe.hpp"
+#include "kernels/broadcast_last.hpp"
 #include "kernels/embed.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/linear_cross_entropy.hpp"
@@ -18,6 +19,8 @@ namespace hylas::kernels {
 namespace cpu {
 decltype(kernels::embed_forward) embed_forward;
 decltype(kernels::embed_backward) embed_backward;
+decltype(kernels::broadcast_last_forward) broadcast_last_forward;
+decltype(kernels::broadcast_last_backward) broadcast_last_backward;
 decltype(kernels::linear_forward) linear_forward;
 decltype(kernels::linear_forward_add) linear_forward_add;
 decltype(kernels::linear_backward_input) linear_backward_input;
@@ -45,6 +48,8 @@ decltype(kernels::cast) cast;
 namespace cuda {
 decltype(kernels::embed_forward) embed_forward;
 decltype(kernels::embed_backward) embed_backward;
+decltype(kernels::broadcast_last_forward) broadcast_last_forward;
+decltype(kernels::broadcast_last_backward) broadcast_last_backward;
 decltype(kernels::linear_forward) linear_forward;
 decltype(kernels::linear_forward_add) linear_forward_add;
 decltype(kernels::linear_backward_input) linear_backward_input;

@@ -30,6 +30,12 @@ void embed_forward(Context& ctx, const Tensor& table, const Tensor& tokens, cons
 void embed_backward(Context& ctx, const Tensor& dx, const Tensor& tokens, const Tensor& dtable) {
   run<cpu::embed_backward, cuda::embed_backward>(ctx, dx, tokens, dtable);
 }
+void broadcast_last_forward(Context& ctx, const Tensor& x, const Tensor& position, const Tensor& z) {
+  run<cpu::broadcast_last_forward, cuda::broadcast_last_forward>(ctx, x, position, z);
+}
+void broadcast_last_backward(Context& ctx, const Tensor& dz, const Tensor& dx) {
+  run<cpu::broadcast_last_backward, cuda::broadcast_last_backward>(ctx, dz, dx);
+}
 void linear_forward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& y) {
   run<cpu::linear_forward, cuda::linear_forward>(ctx, x, w, y);
 }

@@ -8,12 +8,17 @@ namespace hylas::model {
 using kernels::Context;
 using kernels::Tensor;
 
-FeedForward::FeedForward(int index, const Shape& shape, ParameterTable& table) : table_(table) {
-  const std::string layer = "model.layers." + std::to_string(index) + ".", prefix = layer + "mlp.";
-  gate_up_ = table.add_matrix(shape.d_model, {{prefix + "gate_proj.weight", shape.ffn, Init::fan_in},
-                                              {prefix + "up_proj.weight", shape.ffn, Init::fan_in}});
-  down_ = table.add_matrix(shape.ffn, {{prefix + "down_proj.weight", shape.d_model, Init::output}});
-  norm_ = table.add_vector(layer + "post_attention_layernorm.weight", shape.d_model, Init::one);
+FeedForward::FeedForward(int index, const Shape& shape, ParameterTable& table)
+    : FeedForward("model.layers." + std::to_string(index) + ".post_attention_layernorm.weight",
+                  "model.layers." + std::to_string(index) + ".mlp.", shape.d_model, shape.ffn, table) {}
+
+FeedForward::FeedForward(const std::string& norm, const std::string& prefix, std::int64_t d_model, std::int64_t ffn,
+                         ParameterTable& table)
+    : table_(table) {
+  gate_up_ = table.add_matrix(
+      d_model, {{prefix + "gate_proj.weight", ffn, Init::fan_in}, {prefix + "up_proj.weight", ffn, Init::fan_in}});
+  down_ = table.add_matrix(ffn, {{prefix + "down_proj.weight", d_model, Init::output}});
+  norm_ = table.add_vector(norm, d_model, Init::one);
 }
 
 template <class Block>

@@ -4,6 +4,8 @@
 // Thread-safety: const after construction; a call uses only its Context.
 #pragma once
 
+#include <string>
+
 #include "kernels/feed_forward.hpp"
 #include "model/design/shape.hpp"
 #include "model/parameters.hpp"
@@ -16,6 +18,9 @@ class FeedForward {
 
   // Declares layer `index`'s weights in `table`, which must outlive this.
   FeedForward(int index, const Shape& shape, ParameterTable& table);
+  // The same of width `ffn` under other names: the norm's, and what precedes "gate_proj.weight" and its like.
+  FeedForward(const std::string& norm, const std::string& prefix, std::int64_t d_model, std::int64_t ffn,
+              ParameterTable& table);
   // y may be x.
   [[nodiscard]] Saved forward(kernels::Context& ctx, const Weights& weights, const kernels::Tensor& x,
                               const kernels::Tensor& y) const;

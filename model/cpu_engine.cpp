@@ -22,7 +22,7 @@ class CpuEngine final : public Engine {
  public:
   CpuEngine(const TrialSpec& first, const CohortOptions& options)
       : pool_(options.threads),
-        proxy_(first.design),
+        proxy_(first.design, DType::f32, {}, head_of(first.recipe.task)),
         proxies_(proxy_, first.design, DType::f32, {}),
         task_(make_task(first.recipe.task, proxy_.shape().context)),
         suite_(*task_, first.recipe.eval),

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/add_rmsnorm.hpp"
+#include "kernels/broadcast_last.hpp"
 #include "kernels/cuda/runtime.hpp"
 #include "kernels/embed.hpp"
 #include "kernels/linear.hpp"
@@ -12,6 +13,7 @@
 #include "kernels/memory.hpp"
 #include "kernels/qkv_rope.hpp"
 #include "kernels/stat_dtype.hpp"
+#include "model/data/task.hpp"
 
 namespace hylas::model {
 
@@ -46,11 +48,15 @@ LayerData LayoutData::layer(int index) const {
   return {.window = part(0), .rope_on = part(1), .sink_on = part(2), .any_sink = any_sink};
 }
 
-Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device) : rope_(device) {
+Head head_of(const TaskSpec& task) {
+  return task_type(task.name).decodes_last ? Head::decoder : Head::next_token;
+}
+
+Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device, Head head) : tables_(device) {
   frame_.shape = design.shape;
   frame_.dtype = dtype;
   const Shape& s = frame_.shape;
-  make_rope_tables();
+  const Tensor position = make_tables(head == Head::decoder);
 
   embedding_ = table_.add_matrix(s.d_model, {{"model.embed_tokens.weight", s.vocab, Init::embedding}});
   blocks_.reserve(design.layout.layers.size());
@@ -59,27 +65,35 @@ Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device)
   }
   final_norm_ = table_.add_vector("model.norm.weight", s.d_model, Init::one);
   head_ = s.tied ? embedding_ : table_.add_matrix(s.d_model, {{"lm_head.weight", s.vocab, Init::fan_in}});
+  // Last: the other weights start as those of a model without it.
+  if (head == Head::decoder) decoder_.emplace(s, position, table_);
   table_.freeze();
 }
 
 Proxy::~Proxy() = default;
 
 // Made on the host, in double, for every device the same.
-void Proxy::make_rope_tables() {
+Tensor Proxy::make_tables(bool positions) {
   const std::int64_t T = frame_.shape.context, half = frame_.shape.head_dim / 2;
   const kernels::DType dtype = kernels::stat_dtype(frame_.dtype);
-  frame_.cos = rope_.tensor(dtype, {1, T, half});
-  frame_.sin = rope_.tensor(dtype, {1, T, half});
-  if (rope_.device().kind == kernels::DeviceKind::cpu) {
-    kernels::rope_table(frame_.shape.rope_theta, frame_.cos, frame_.sin);
-    return;
-  }
-  kernels::Arena host;
+  const bool here = tables_.device().kind == kernels::DeviceKind::cpu;
+  kernels::Arena other;
+  kernels::Arena& host = here ? tables_ : other;
+  const auto keep = [&](const Tensor& made) {
+    if (here) return made;
+    const Tensor there = tables_.tensor(dtype, {1, T, made.dim(2)});
+    const auto bytes = static_cast<std::size_t>(made.size() * kernels::size_of(dtype));
+    kernels::cuda::upload(there.data(), made.data(), bytes, tables_.device().index);
+    return there;
+  };
   const Tensor cos = host.tensor(dtype, {1, T, half}), sin = host.tensor(dtype, {1, T, half});
   kernels::rope_table(frame_.shape.rope_theta, cos, sin);
-  const auto bytes = static_cast<std::size_t>(cos.size() * kernels::size_of(dtype));
-  kernels::cuda::upload(frame_.cos.data(), cos.data(), bytes, rope_.device().index);
-  kernels::cuda::upload(frame_.sin.data(), sin.data(), bytes, rope_.device().index);
+  frame_.cos = keep(cos);
+  frame_.sin = keep(sin);
+  if (!positions) return {};
+  const Tensor position = host.tensor(dtype, {1, T, frame_.shape.d_model});
+  kernels::sinusoid_table(position);
+  return keep(position);
 }
 
 Tensor Proxy::embed(Context& ctx, const Weights& weights, const Tensor& tokens) const {
@@ -97,6 +111,8 @@ void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weigh
     const auto at = static_cast<std::size_t>(i);
     x = blocks_[at].forward(ctx, data.layer(i), weights, x, saved[at]);
   }
+  Decoder::Saved decoded;
+  if (decoder_) x = decoder_->forward(ctx, weights, x, decoded);
   const auto fresh = [&] { return ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)}); };
   const Tensor inv_rms = ctx.arena.tensor(kernels::stat_dtype(x.dtype()), {x.dim(0), x.dim(1), x.dim(2)});
   Tensor h = fresh();
@@ -110,6 +126,7 @@ void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weigh
   kernels::add_rmsnorm_backward(ctx, dh, x, table_.view(weights, final_norm_), inv_rms, dx,
                                 table_.view(grads, final_norm_), {}, kNormEps);
   Tensor spare = h;
+  if (decoder_) decoder_->backward(ctx, weights, decoded, dx, spare, grads);
   for (int i = depth() - 1; i >= 0; --i) {
     const auto at = static_cast<std::size_t>(i);
     const Tensor in = blocks_[at].backward(ctx, data.layer(i), weights, saved[at], dx, spare, grads);
@@ -120,13 +137,14 @@ void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weigh
 
 Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
                     std::span<const AttentionProbe> probes) const {
-  const Tensor x = embed(ctx, weights, tokens);
+  Tensor x = embed(ctx, weights, tokens);
   for (int i = 0; i < depth(); ++i) {
     const auto at = static_cast<std::size_t>(i);
     LayerData layer = data.layer(i);
     if (!probes.empty()) layer.probe = &probes[at];
     blocks_[at].infer(ctx, layer, weights, x);
   }
+  if (decoder_) x = decoder_->infer(ctx, weights, x);
   const Tensor h = ctx.arena.tensor(x.dtype(), {x.dim(0), x.dim(1), x.dim(2), x.dim(3)});
   const Tensor inv_rms = ctx.arena.tensor(kernels::stat_dtype(x.dtype()), {x.dim(0), x.dim(1), x.dim(2)});
   kernels::add_rmsnorm_forward(ctx, x, {}, table_.view(weights, final_norm_), kNormEps, h, inv_rms);

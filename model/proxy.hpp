@@ -2,6 +2,9 @@
 //
 //   x = Embed(tokens);  for each layer: x += Mixer(RMSNorm(x)), x += FFN(RMSNorm(x));  logits = Head(RMSNorm(x))
 //
+// With Head::decoder (model/decoder.hpp), for tasks that are answered from the last hidden state, x between the last
+// layer and the norm becomes Decoder(x): the logits at t are a function of the last position's x and of t.
+//
 // A Proxy holds no weights: it knows shape, depth and the operator of each layer (what a cohort shares), and where each
 // parameter lies. What differs between trials comes in as arguments with a leading trial dimension P, any P >= 1:
 //
@@ -16,11 +19,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/context.hpp"
 #include "model/block.hpp"
+#include "model/data/task_spec.hpp"
+#include "model/decoder.hpp"
 #include "model/design/design.hpp"
 
 namespace hylas::model {
@@ -40,15 +46,22 @@ class LayoutData {
   kernels::Tensor elsewhere_;
 };
 
+// What stands between the last layer and the final norm: nothing (position t predicts its target), or a Decoder.
+enum class Head : std::uint8_t { next_token, decoder };
+// The head of models of this task. Errors: InputError for an unknown task.
+[[nodiscard]] Head head_of(const TaskSpec& task);
+
 class Proxy {
  public:
-  explicit Proxy(const Design& design, kernels::DType dtype = kernels::DType::f32, kernels::Device device = {});
+  explicit Proxy(const Design& design, kernels::DType dtype = kernels::DType::f32, kernels::Device device = {},
+                 Head head = Head::next_token);
   ~Proxy();
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
   [[nodiscard]] const Shape& shape() const { return frame_.shape; }
   [[nodiscard]] int depth() const { return static_cast<int>(blocks_.size()); }
+  [[nodiscard]] Head head() const { return decoder_ ? Head::decoder : Head::next_token; }
   [[nodiscard]] const ParameterTable& parameters() const { return table_; }
 
   // Writes each position's loss and does grads += scale * d(sum of losses)/d(weights).
@@ -65,18 +78,20 @@ class Proxy {
               const kernels::Tensor& logits) const;
 
  private:
-  void make_rope_tables();
+  // Rotations, and with `positions` the decoder's position codes, which are returned.
+  kernels::Tensor make_tables(bool positions);
   [[nodiscard]] kernels::Tensor embed(kernels::Context& ctx, const Weights& weights,
                                       const kernels::Tensor& tokens) const;
-  // The normalised output of the last layer; the caller's scope gives the arena back.
+  // The normalised output of the last layer, or of the decoder; the caller's scope gives the arena back.
   [[nodiscard]] kernels::Tensor infer(kernels::Context& ctx, const LayoutData& data, const Weights& weights,
                                       const kernels::Tensor& tokens, std::span<const AttentionProbe> probes) const;
 
   MixerFrame frame_;
-  kernels::Arena rope_;  // the tables frame_.cos and frame_.sin point to
+  kernels::Arena tables_;  // what frame_.cos, frame_.sin and the decoder's position codes point to
   ParameterTable table_;
   ParameterId embedding_, head_, final_norm_;
   std::vector<Block> blocks_;
+  std::optional<Decoder> decoder_;
 };
 
 }  // namespace hylas::model

@@ -1,6 +1,6 @@
-// ProxyAt: one proxy's network at other contexts than its training's. The weights are the same; rotation tables and
-// what full attention sees follow the context. Made on first use. Thread-safety: at() may be called by one thread at a
-// time.
+// ProxyAt: one proxy's network at other contexts than its training's. The weights are the same; rotation tables,
+// a decoder's positions and what full attention sees follow the context. Made on first use. Thread-safety: at() may be
+// called by one thread at a time.
 #pragma once
 
 #include <map>
@@ -22,7 +22,7 @@ class ProxyAt {
     if (!proxy) {
       Design design = design_;
       design.shape.context = context;
-      proxy = std::make_unique<Proxy>(design, dtype_, device_);
+      proxy = std::make_unique<Proxy>(design, dtype_, device_, trained_.head());
     }
     return *proxy;
   }

@@ -100,6 +100,9 @@ struct TaskType {
   std::unique_ptr<Task> (*make)(const TaskSpec& spec, std::int64_t context) = nullptr;
   // Fills in what a study must keep of the world outside (which text a file holds); may be absent.
   void (*complete)(TaskSpec& spec) = nullptr;
+  // Target t is predicted from the last position's hidden state and t: the model's head is a decoder
+  // (model/decoder.hpp).
+  bool decodes_last = false;
 };
 
 // In the order in which `hylas tasks` lists them.

@@ -41,7 +41,7 @@ struct Prober::Impl {
         pool(options.threads),
         task(make_task(trial.recipe.task, trial.design.shape.context)),
         set(*task, sequences, ""),
-        proxy(trial.design, bf16 ? DType::bf16 : DType::f32, device),
+        proxy(trial.design, bf16 ? DType::bf16 : DType::f32, device, head_of(trial.recipe.task)),
         heads(trial.design.layout, trial.design.shape, {set, sequences}),
         state{.spec = trial, .layout = layout_of(trial.design), .blocks = {}, .diverged = std::nullopt} {
     const std::int64_t N = proxy.parameters().size();

@@ -74,6 +74,40 @@ inline Vector embed_backward(const Vector& dx, const Ints& tokens, std::int64_t 
   return dtable;
 }
 
+// Sines, then cosines, of t * f for the frequencies f = 1 .. 1e-4, evenly spaced in their logarithm; an odd d ends in
+// 0.
+inline Vector sinusoids(std::int64_t length, std::int64_t d) {
+  const std::int64_t half = d / 2;
+  Vector position(at(length * d));
+  for (std::int64_t t = 0; t < length; ++t) {
+    for (std::int64_t i = 0; i < half; ++i) {
+      const double step = half > 1 ? std::log(1e4) / static_cast<double>(half - 1) : 0;
+      const double angle = static_cast<double>(t) * std::exp(-static_cast<double>(i) * step);
+      position[at(t * d + i)] = std::sin(angle);
+      position[at(t * d + half + i)] = std::cos(angle);
+    }
+  }
+  return position;
+}
+
+inline Vector broadcast_last(const Vector& x, const Vector& position, std::int64_t length, std::int64_t d) {
+  Vector z(x.size());
+  for (std::int64_t row = 0; row < static_cast<std::int64_t>(x.size()) / d; ++row) {
+    const std::int64_t last = row / length * length + length - 1, t = row % length;
+    for (std::int64_t c = 0; c < d; ++c) z[at(row * d + c)] = x[at(last * d + c)] + position[at(t * d + c)];
+  }
+  return z;
+}
+
+inline Vector broadcast_last_backward(const Vector& dz, std::int64_t length, std::int64_t d) {
+  Vector dx(dz.size());
+  for (std::int64_t row = 0; row < static_cast<std::int64_t>(dz.size()) / d; ++row) {
+    const std::int64_t last = row / length * length + length - 1;
+    for (std::int64_t c = 0; c < d; ++c) dx[at(last * d + c)] += dz[at(row * d + c)];
+  }
+  return dx;
+}
+
 struct Norm {
   Vector h, inv_rms;
 };

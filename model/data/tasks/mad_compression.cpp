@@ -21,12 +21,15 @@ TaskType mad_compression_type() {
           .summary = "MAD's compression: all tokens of a sequence from its last hidden state",
           .protocol =
               "port of MAD's compression (arXiv 2403.17844): context - 1 uniform tokens and the compression token, "
-              "the vocabulary's last; a decoder of the last hidden state and position t predicts token t; "
-              "trained and scored are all tokens but the compression token",
+              "the vocabulary's last; from the last hidden state plus a sine-cosine code of position t a decoder "
+              "predicts token t; the decoder is one pre-norm SwiGLU branch of the layers' width (3 d_model where they "
+              "have none), in the original two layers of norm, linear and GELU; a design's parameters and FLOPs do not "
+              "count it; trained and scored are all tokens but the compression token",
           .parameters = {{"vocab", "tokens: content and compression", std::int64_t{16}, 2, 1 << 30},
                          train_sequences_parameter(kMadTrainSequences)},
           .context = 32,
-          .make = make};
+          .make = make,
+          .decodes_last = true};
 }
 
 }  // namespace hylas::model
