@@ -50,6 +50,17 @@ std::vector<TrialSpec> five(bool small, const std::string& precision) {
           make("swa:2/sink full/nope/sink", 4, 1e-2, 1), make("swa:16/nope swa:1/nope", 1, 4e-3, 7)};
 }
 
+// MAD's compression, whose models have a decoder.
+std::vector<TrialSpec> compressions(bool small) {
+  auto specs = five(small, "fp32");
+  specs.resize(2);
+  for (TrialSpec& spec : specs) {
+    spec.recipe.task = model::task_spec("mad_compression");
+    spec.recipe.capability.metric = "accuracy";
+  }
+  return specs;
+}
+
 // What a trial is when it trains alone: its state and evaluation at its last step.
 struct Alone {
   model::Checkpoint state;
@@ -313,10 +324,16 @@ TEST_CASE("cohort on the GPU: trains as the CPU does in fp32", "[gpu][cohort]") 
   test_curve(five(true, "fp32"), 9);
 }
 
+TEST_CASE("cohort on the GPU: trains as the CPU does in fp32 where a decoder answers", "[gpu][cohort][decoder]") {
+  if (!gpu_here()) return;
+  test_curve(compressions(true), 6);
+}
+
 TEST_CASE("cohort on the GPU: trains as the CPU does in fp32 for twenty steps", "[gpu][cohort][large]") {
   if (!real_gpu_here()) return;
   test_curve(five_trials(), 20);
   test_curve(five(false, "fp32"), 20);
+  test_curve(compressions(false), 20);
 }
 
 TEST_CASE("cohort on the GPU: metrics are those counted on the host", "[gpu][cohort]") {

@@ -15,18 +15,19 @@ namespace hylas::test {
 struct Problem {
   std::vector<model::Design> designs;  // a trial each
   std::int64_t batch = 1;
+  model::Head head;
   Trials weights;
   std::vector<Ints> tokens, targets;
 
   // Trial p has layout p mod the number of layouts.
   Problem(const std::vector<std::string>& layouts, const model::Shape& shape, std::int64_t trials,
-          std::int64_t sequences, std::uint64_t seed)
-      : batch(sequences) {
+          std::int64_t sequences, std::uint64_t seed, model::Head kind = model::Head::next_token)
+      : batch(sequences), head(kind) {
     Random random(seed);
     for (std::int64_t p = 0; p < trials; ++p) {
       designs.push_back(model::Design::make(layouts[at(p) % layouts.size()], shape));
     }
-    const model::ParameterTable table = model::Proxy(designs.front()).parameters();
+    const model::ParameterTable table = parameters();
     for (std::int64_t p = 0; p < trials; ++p) {
       Vector block(at(table.size()));
       for (const auto& weight : table.stored()) {
@@ -45,6 +46,9 @@ struct Problem {
     }
   }
 
+  [[nodiscard]] model::ParameterTable parameters() const {
+    return model::Proxy(designs.front(), DType::f32, {}, head).parameters();
+  }
   [[nodiscard]] std::int64_t trials() const { return static_cast<std::int64_t>(designs.size()); }
   [[nodiscard]] const model::Shape& shape() const { return designs.front().shape; }
   [[nodiscard]] double scale() const { return 1 / static_cast<double>(batch * shape().context); }
@@ -73,7 +77,7 @@ struct Answer {
 inline Answer answer_of_cpu(const Problem& problem) {
   const model::Shape& s = problem.shape();
   const std::int64_t B = problem.batch, T = s.context, P = problem.trials();
-  const model::Proxy proxy(problem.designs.front(), DType::f64);
+  const model::Proxy proxy(problem.designs.front(), DType::f64, {}, problem.head);
   const std::int64_t N = proxy.parameters().size();
   Context ctx;
   const model::LayoutData layout = problem.layout(0, P);
@@ -96,7 +100,7 @@ inline Answer answer_of_cpu(const Problem& problem) {
 // Trials first .. first + count - 1. Logits are not asked for.
 inline Answer answer_of_gpu(Gpu& gpu, const Problem& problem, DType type, std::int64_t first, std::int64_t count) {
   const std::int64_t B = problem.batch, T = problem.shape().context;
-  const model::Proxy proxy(problem.designs.front(), type, gpu.ctx.device);
+  const model::Proxy proxy(problem.designs.front(), type, gpu.ctx.device, problem.head);
   const std::int64_t N = proxy.parameters().size();
   model::LayoutData layout = problem.layout(first, count);
   const DeviceTensor there(DType::i32, {1, static_cast<std::int64_t>(layout.values().size())},

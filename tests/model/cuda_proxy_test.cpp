@@ -12,6 +12,7 @@ namespace {
 using model::Shape;
 
 constexpr double kF32 = 1e-5;
+constexpr double kFloor = 2e-3;  // of bf16: 2^-8 / sqrt(3) is 2.3e-3
 
 double norm(const Vector& v) {
   return std::sqrt(dot(v, v));
@@ -45,7 +46,7 @@ double size_of_gradient(const model::ParameterTable& table, const model::StoredW
 }
 
 void check_gradients(const Problem& problem, const Answer& got, const Answer& want) {
-  const model::ParameterTable table = model::Proxy(problem.designs.front()).parameters();
+  const model::ParameterTable table = problem.parameters();
   for (std::size_t p = 0; p < got.grads.size(); ++p) {
     Vector rest = got.grads[p];  // what belongs to no weight must stay 0
     for (const auto& weight : table.stored()) {
@@ -79,6 +80,18 @@ void check_evaluation(const Problem& problem, const Answer& got, const Answer& w
   }
 }
 
+// The error of all trials together, of what cut() takes from each.
+template <class Cut>
+double overall(const Trials& a, const Trials& b, const Cut& cut) {
+  double wrong = 0, size = 0;
+  for (std::size_t p = 0; p < a.size(); ++p) {
+    const Vector x = cut(a[p]), y = cut(b[p]);
+    wrong += std::pow(distance(x, y), 2);
+    size += dot(y, y);
+  }
+  return std::sqrt(wrong / size);
+}
+
 void check_alone(Gpu& gpu, const Problem& problem, DType type, const Answer& together) {
   if (problem.trials() == 1) return;
   for (const std::int64_t p : {std::int64_t{0}, problem.trials() - 1}) {
@@ -87,9 +100,10 @@ void check_alone(Gpu& gpu, const Problem& problem, DType type, const Answer& tog
   }
 }
 
-void test_f32(const std::vector<std::string>& layouts, const Shape& shape, std::int64_t trials, std::int64_t batch) {
+void test_f32(const std::vector<std::string>& layouts, const Shape& shape, std::int64_t trials, std::int64_t batch,
+              model::Head head = model::Head::next_token) {
   Gpu gpu;
-  const Problem problem(layouts, shape, trials, batch, 5);
+  const Problem problem(layouts, shape, trials, batch, 5, head);
   INFO("d " << shape.d_model << ", T " << shape.context << ", P " << trials);
   const Answer got = answer_of_gpu(gpu, problem, DType::f32, 0, trials), want = answer_of_cpu(problem);
   check_gradients(problem, got, want);
@@ -126,6 +140,20 @@ TEST_CASE("proxy on the GPU in fp32: loss, gradients and predictions of the CPU"
   test_f32(kLayouts14, shape_of(40, 3, 1, 10, 0, 33, 14, false), 1, 2);
 }
 
+TEST_CASE("proxy on the GPU in fp32: a decoder's loss, gradients and predictions of the CPU",
+          "[gpu][proxy][decoder][sanitize]") {
+  if (!gpu_here()) return;
+  test_f32(kLayouts8, shape_of(32, 4, 2, 8, 48, 23, 8, true), 3, 3, model::Head::decoder);
+  test_f32(kLayouts14, shape_of(40, 3, 1, 10, 0, 33, 14, false), 1, 2, model::Head::decoder);
+}
+
+TEST_CASE("proxy on the GPU in fp32: a decoder at larger sizes", "[gpu][proxy][decoder][large]") {
+  if (!gpu_here()) return;
+  test_f32(kLayouts14, shape_of(32, 1, 1, 32, 40, 17, 14, true), 32, 1, model::Head::decoder);
+  test_f32({"full*2"}, shape_of(128, 8, 8, 16, 384, 16, 32, true), 3, 4, model::Head::decoder);
+  test_f32(kLayouts514, shape_of(96, 3, 3, 32, 100, 33, 514, false), 2, 1, model::Head::decoder);
+}
+
 TEST_CASE("proxy on the GPU in fp32: 32 trials, and none of their neighbours", "[gpu][proxy]") {
   if (!gpu_here()) return;
   test_f32(kLayouts14, shape_of(32, 1, 1, 32, 40, 17, 14, true), 32, 1);
@@ -159,7 +187,6 @@ TEST_CASE("proxy on the GPU: a trial of NaN leaves its neighbours' bits alone", 
 // one rounding to bf16.
 TEST_CASE("proxy on the GPU in bf16: errors as of a bf16 PyTorch computation", "[gpu][proxy][golden]") {
   if (!gpu_here()) return;
-  constexpr double kFloor = 2e-3;  // 2^-8 / sqrt(3) is 2.3e-3
   Gpu gpu;
   std::ifstream file(std::string(HYLAS_SOURCE_DIR) + "/tests/golden/bf16_errors.json");
   for (const auto& c : nlohmann::json::parse(file)) {
@@ -168,21 +195,12 @@ TEST_CASE("proxy on the GPU in bf16: errors as of a bf16 PyTorch computation", "
     const std::int64_t trials = c.at("trials");
     const Problem problem({c.at("layout").get<std::string>()}, shape, trials, c.at("batch"), 9);
     const Answer got = answer_of_gpu(gpu, problem, DType::bf16, 0, trials), want = answer_of_cpu(problem);
-    const auto overall = [&](const Trials& a, const Trials& b, const auto& cut) {
-      double wrong = 0, size = 0;
-      for (std::size_t p = 0; p < a.size(); ++p) {
-        const Vector x = cut(a[p]), y = cut(b[p]);
-        wrong += std::pow(distance(x, y), 2);
-        size += dot(y, y);
-      }
-      return std::sqrt(wrong / size);
-    };
     INFO(c.at("layout").get<std::string>() << " d " << shape.d_model);
     const auto& errors = c.at("errors");
     CHECK(overall(got.loss, want.loss, [](const Vector& v) { return v; }) <=
           2 * errors.at("loss").get<double>() + kFloor);
     std::size_t used = 1;
-    const model::ParameterTable table = model::Proxy(problem.designs.front()).parameters();
+    const model::ParameterTable table = problem.parameters();
     for (const auto& weight : table.stored()) {
       if (!errors.contains(weight.name)) continue;  // a sink that is off
       INFO(weight.name);
@@ -195,13 +213,39 @@ TEST_CASE("proxy on the GPU in bf16: errors as of a bf16 PyTorch computation", "
   }
 }
 
+// There are no PyTorch figures for a decoder: no weight may be further off than twice the worst of the same model
+// without one.
+TEST_CASE("proxy on the GPU in bf16: a decoder's errors are those of the model without one", "[gpu][proxy][golden]") {
+  if (!gpu_here()) return;
+  Gpu gpu;
+  std::ifstream file(std::string(HYLAS_SOURCE_DIR) + "/tests/golden/bf16_errors.json");
+  for (const auto& c : nlohmann::json::parse(file)) {
+    const Shape shape = shape_of(c.at("d_model"), c.at("heads"), c.at("kv_heads"), c.at("head_dim"), c.at("ffn"),
+                                 c.at("vocab"), c.at("context"), c.at("tied"));
+    const std::int64_t trials = c.at("trials");
+    const Problem problem({c.at("layout").get<std::string>()}, shape, trials, c.at("batch"), 9, model::Head::decoder);
+    const Answer got = answer_of_gpu(gpu, problem, DType::bf16, 0, trials), want = answer_of_cpu(problem);
+    INFO(c.at("layout").get<std::string>() << " d " << shape.d_model);
+    double worst = 0;
+    for (const auto& [name, value] : c.at("errors").items()) worst = std::max(worst, value.get<double>());
+    const model::ParameterTable table = problem.parameters();
+    for (const auto& weight : table.stored()) {
+      INFO(weight.name);
+      const auto cut = [&](const Vector& v) { return part(v, weight); };
+      const bool off = weight.sink_layer >= 0 && !c.at("errors").contains(weight.name);
+      if (!off) CHECK(overall(got.grads, want.grads, cut) <= 2 * worst + kFloor);
+    }
+    CHECK(overall(got.loss, want.loss, [](const Vector& v) { return v; }) <= 2 * worst + kFloor);
+  }
+}
+
 TEST_CASE("proxy on the GPU in bf16: a trial's bits are its own, whatever the sizes", "[gpu][proxy][large]") {
   if (!gpu_here()) return;
   Gpu gpu;
   const auto test = [&](const std::vector<std::string>& layouts, const Shape& shape, std::int64_t trials,
-                        std::int64_t batch) {
+                        std::int64_t batch, model::Head head = model::Head::next_token) {
     INFO("d " << shape.d_model << ", T " << shape.context << ", P " << trials);
-    const Problem problem(layouts, shape, trials, batch, 6);
+    const Problem problem(layouts, shape, trials, batch, 6, head);
     const Answer got = answer_of_gpu(gpu, problem, DType::bf16, 0, trials);
     check_same(got, 0, answer_of_gpu(gpu, problem, DType::bf16, 0, trials), 0);
     check_alone(gpu, problem, DType::bf16, got);
@@ -211,6 +255,8 @@ TEST_CASE("proxy on the GPU in bf16: a trial's bits are its own, whatever the si
   test(kLayouts514, shape_of(256, 2, 1, 128, 768, 128, 514, true), 3, 2);
   test(kLayouts14, shape_of(128, 4, 2, 32, 384, 512, 14, true), 32, 3);
   test(kLayouts14, shape_of(40, 1, 1, 32, 24, 33, 14, false), 32, 3);
+  test({"full*2", "swa:7 full/nope"}, shape_of(128, 4, 4, 32, 384, 16, 32, true), 32, 3, model::Head::decoder);
+  test(kLayouts14, shape_of(40, 1, 1, 32, 0, 33, 14, false), 3, 3, model::Head::decoder);
 }
 
 }  // namespace hylas::test

@@ -14,7 +14,7 @@
 #include "model/proxy_at.hpp"
 #include "tests/catch.hpp"
 #include "tests/kernels/support.hpp"
-#include "tests/model/test_cohort_common.hpp"
+#include "tests/model/test_decoder_common.hpp"
 
 namespace hylas::tests {
 namespace {
@@ -118,8 +118,8 @@ TEST_CASE("decoder: gradients of every weight are those of finite differences", 
       Vector direction(grads.size());
       const Vector values = random.normal(weight.size());
       std::copy(values.begin(), values.end(), direction.begin() + weight.offset);
-      // Differences of fp64 at steps of 1e-5: 1e-10 of curvature and 1e-11 of rounding, in sums of about 1.
-      CHECK(test::difference_error(total, model.weights, grads, direction) < 1e-7);
+      // A step of 1e-5 in all of a weight's elements: 1e-10 times a third derivative of up to thousands.
+      CHECK(test::difference_error(total, model.weights, grads, direction) < 1e-6);
       CHECK(std::any_of(grads.begin() + weight.offset, grads.begin() + weight.offset + weight.size(),
                         [](double g) { return g != 0; }) == (weight.sink_layer != 1));
     }
@@ -200,54 +200,26 @@ TEST_CASE("decoder: a model at another context keeps its head", "[decoder]") {
   CHECK(plains.at(19).head() == Head::next_token);
 }
 
-namespace {
-
-// MAD's compression at 16 tokens and a context of 8, never the same sequence twice.
-model::TrialSpec compression(const std::string& layout, std::int64_t seed, std::int64_t steps) {
-  const model::Shape shape{.d_model = 32,
-                           .heads = 2,
-                           .kv_heads = 2,
-                           .head_dim = 16,
-                           .ffn = 96,
-                           .vocab = 16,
-                           .context = 8,
-                           .tied = true,
-                           .rope_theta = 10000.0};
-  model::Recipe recipe;
-  recipe.task = model::task_spec("mad_compression", {{"train_sequences", std::int64_t{0}}});
-  recipe.capability.metric = "accuracy";
-  recipe.steps = steps;
-  recipe.batch = 32;
-  recipe.learning_rate = 4e-3;
-  recipe.weight_decay = 0;
-  recipe.schedule.warmup_steps = 20;
-  recipe.seed = seed;
-  return {Design::make(layout, shape), recipe};
-}
-
-double metric(const model::Evaluation& evaluation, const std::string& name) {
-  for (const auto& point : evaluation.points) {
-    if (point.metric == name) return point.value;
-  }
-  FAIL("no metric " << name);
-  return NAN;
-}
-
-}  // namespace
-
 TEST_CASE("decoder: a cohort learns compression where the last position sees the tokens, and only there",
           "[decoder][cohort]") {
-  // 15 tokens, uniform: ln 15 = 2.708 without knowledge. With windows of 1 the last state holds no other token.
+  // 7 of 15 tokens, uniform: ln 15 = 2.71 without knowledge. Who knows which tokens there were but not their order has
+  // at best ln 7 - E[ln(1 + Binomial(6, 1/15))] = 1.69, and is right at 0.27. With windows of 1 the last state holds no
+  // other token.
   model::Cohort cohort({compression("full*2", 1, 600), compression("swa:1 swa:1", 1, 600)}, {.threads = 2});
-  for (std::int64_t s = 0; s <= 600; s += 100) {
-    CHECK(cohort.train_to(s).empty());
-    const auto e = cohort.evaluate();
-    WARN(s << " " << metric(e[0], "loss") << " " << metric(e[0], "accuracy") << " " << metric(e[1], "loss"));
-  }
+  CHECK(cohort.train_to(600).empty());
   const auto evaluations = cohort.evaluate();
-  CHECK(metric(evaluations[0], "loss") < 1.5);
-  CHECK(metric(evaluations[0], "accuracy") > 0.5);
+  CHECK(metric(evaluations[0], "loss") < 1.6);
+  CHECK(metric(evaluations[0], "accuracy") > 0.33);
   CHECK(metric(evaluations[1], "loss") > 2.65);
+}
+
+TEST_CASE("decoder: compression of seven tokens is learned almost whole", "[decoder][cohort][slow]") {
+  model::TrialSpec spec = compression("full*2", 1, 4000);
+  spec.recipe.learning_rate = 8e-3;
+  model::Cohort cohort({spec}, {.threads = 1});
+  CHECK(cohort.train_to(4000).empty());
+  const auto evaluations = cohort.evaluate();
+  CHECK(metric(evaluations[0], "accuracy") > 0.9);
 }
 
 TEST_CASE("decoder: a trial goes on from a checkpoint bit for bit, whatever its neighbours", "[decoder][cohort]") {
@@ -262,11 +234,7 @@ TEST_CASE("decoder: a trial goes on from a checkpoint bit for bit, whatever its 
   CHECK(alone.train_to(12).empty());
   const model::Checkpoint state = state_of(alone, 0);
   CHECK(same_bits(state, state_of(whole, 1)));
-  CHECK(same_points(alone.evaluate()[0], [&] {
-    model::Evaluation evaluation = whole.evaluate()[1];
-    evaluation.trial = 0;
-    return evaluation;
-  }()));
+  CHECK(same_points(alone.evaluate()[0], whole.evaluate()[1]));
   CHECK(std::any_of(state.tensors.begin(), state.tensors.end(),
                     [](const auto& tensor) { return tensor.name == "decoder.mlp.down_proj.weight"; }));
 }
