@@ -10,6 +10,7 @@
 #include "model/cohort.hpp"
 #include "model/data/task.hpp"
 #include "model/init.hpp"
+#include "model/probe/prober.hpp"
 #include "model/proxy.hpp"
 #include "model/proxy_at.hpp"
 #include "tests/catch.hpp"
@@ -211,6 +212,17 @@ TEST_CASE("decoder: a cohort learns compression where the last position sees the
   CHECK(metric(evaluations[0], "loss") < 1.6);
   CHECK(metric(evaluations[0], "accuracy") > 0.33);
   CHECK(metric(evaluations[1], "loss") > 2.65);
+
+  // A probe of the stored trial has the decoder too; one that cuts the receptive field to the last token finds nothing.
+  const TempDir dir;
+  cohort.save(0, dir / "trial");
+  const model::TrialSpec spec = compression("full*2", 1, 600);
+  model::Prober prober(spec, spec.recipe.eval.sequences, {.threads = 2});
+  prober.load(dir / "trial");
+  const auto probed =
+      prober.evaluate(std::vector{model::intact(spec.design), model::cut_full_layers(spec.design, 1, 0)});
+  CHECK(metric({.points = probed[0]}, "loss") == Approx(metric(evaluations[0], "loss")).epsilon(1e-5));  // rounding
+  CHECK(metric({.points = probed[1]}, "loss") > 2.65);
 }
 
 TEST_CASE("decoder: compression of seven tokens is learned almost whole", "[decoder][cohort][slow]") {
