@@ -10,8 +10,7 @@
 // The original (generate_compression_instance) also has the compression token as the target of the last position, which
 // is always the same: its accuracy counts context targets of which one is free. Its decoder (AutoEncoder) adds a
 // sine-cosine position embedding to the last state; norm, linear, GELU, norm, linear, GELU at the model's width; norm
-// and a linear layer to the vocabulary. The decoder is the model's, not the task's:
-// model/decoder.hpp.
+// and a linear layer to the vocabulary. The decoder is the model's (model/decoder.hpp), not the task's.
 //
 // Limits: context >= 2, vocab >= 2. Thread-safety: pure.
 #pragma once
