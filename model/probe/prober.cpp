@@ -239,6 +239,7 @@ std::vector<std::vector<Point>> Prober::evaluate(std::span<const Intervention> i
   std::vector<SetResult> results(interventions.size(), {std::vector<std::int32_t>(scored), std::vector<float>(scored)});
   impl_->on_gpu() ? impl_->run_on_gpu(interventions, results) : impl_->run_on_cpu(interventions, results);
   std::vector<std::vector<Point>> points;
+  points.reserve(results.size());
   for (const SetResult& result : results) points.push_back(metric_points(impl_->set, result.predicted, result.loss));
   return points;
 }

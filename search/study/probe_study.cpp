@@ -131,6 +131,7 @@ void intervene(TrialProbe& probe, model::Prober& prober, const ProbeOptions& opt
 
 std::vector<double> column(const std::vector<model::HeadScore>& scores, double model::HeadScore::*which) {
   std::vector<double> values;
+  values.reserve(scores.size());
   for (const model::HeadScore& score : scores) values.push_back(score.*which);
   return values;
 }
