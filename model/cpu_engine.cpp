@@ -27,7 +27,7 @@ class CpuEngine final : public Engine {
         task_(make_task(first.recipe.task, proxy_.shape().context)),
         suite_(*task_, first.recipe.eval),
         trainer_(proxy_, *task_, first.recipe.batch),
-        heads_(first.design.layout, proxy_.shape(), {suite_.sets().front(), first.recipe.eval.probe_sequences}),
+        heads_(first.design, suite_.sets(), first.recipe.eval.probe_sequences),
         evaluator_(proxies_, suite_, heads_) {}
 
   [[nodiscard]] const ParameterTable& parameters() const override { return proxy_.parameters(); }

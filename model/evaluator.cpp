@@ -28,7 +28,7 @@ Evaluator::Evaluator(ProxyAt& proxies, const EvalSuite& suite, const HeadProbe& 
     : proxies_(proxies),
       suite_(suite),
       heads_(heads),
-      head_chunks_(heads.queries(), chunk_sequences(suite.sets().front().context)) {}
+      head_chunks_(heads.queries(), heads.queries().size() > 0 ? chunk_sequences(heads.queries().context) : 1) {}
 
 void Evaluator::run_set(kernels::ThreadPool& pool, std::span<const TrialState* const> trials, std::size_t index,
                         std::vector<std::vector<SetResult>>& results) const {
@@ -64,7 +64,7 @@ void Evaluator::run_set(kernels::ThreadPool& pool, std::span<const TrialState* c
 
 void Evaluator::run_heads(kernels::ThreadPool& pool, std::span<const TrialState* const> trials,
                           std::vector<std::vector<Point>>& points) const {
-  const EvalSet& set = suite_.sets().front();
+  const EvalSet& set = suite_.sets()[head_set(suite_.sets(), heads_.queries().context)];
   const Proxy& proxy = proxies_.at(set.context);
   const std::int64_t T = set.context, chunks = head_chunks_.chunks();
   const auto size = static_cast<std::size_t>(heads_.heads() * HeadSum::count);

@@ -212,7 +212,8 @@ void validate_probe(const EvalPlan& plan, const Task& task) {
   check(plan.probe_sequences >= 0 && plan.probe_sequences <= plan.sequences, "recipe.eval.probe_sequences",
         "from 0 (off) to recipe.eval.sequences", plan.probe_sequences);
   if (plan.probe_sequences == 0) return;
-  if (HeadQueries(EvalSet(task, plan.probe_sequences, ""), plan.probe_sequences).size() > 0) return;
+  const EvalSuite suite(task, {.sequences = plan.probe_sequences});
+  if (head_set(suite.sets(), task.context()) < suite.sets().size()) return;
   throw InputError(fmt::format(
       "recipe.eval.probe_sequences is {}, but the task {} says of no scored position where its answer stands, so heads "
       "cannot be scored; leave the key out",

@@ -51,7 +51,7 @@ class CudaEngine final : public Engine {
         proxies_(proxy_, first.design, first.recipe.precision == "bf16" ? DType::bf16 : DType::f32, device_),
         task_(make_task(first.recipe.task, proxy_.shape().context)),
         suite_(*task_, recipe_.eval),
-        heads_(first.design.layout, proxy_.shape(), {suite_.sets().front(), recipe_.eval.probe_sequences}) {
+        heads_(first.design, suite_.sets(), recipe_.eval.probe_sequences) {
     ctx_.device = device_;
     ctx_.gpu = &runtime_;
     ctx_.arena = Arena(device_);
@@ -245,8 +245,7 @@ class CudaEngine final : public Engine {
 
   void evaluation(Context& ctx, const cuda::Buffers& b, const std::vector<LayoutData>& layouts) {
     cuda::evaluate_suite(ctx, proxies_, suite_, layouts, weights_of(b), b.weights.trials(), eval_tokens_, b.eval);
-    cuda::score_heads(ctx, proxy_, heads_, cuda::head_chunks(heads_, eval_tokens_), layouts.front(), weights_of(b),
-                      b.eval.front().tokens, b.eval.front().targets, b.heads);
+    cuda::score_heads(ctx, proxies_, heads_, suite_, layouts, weights_of(b), eval_tokens_, b.eval, b.heads);
   }
 
   void view_blocks(std::vector<TrialState>& trials) {

@@ -33,11 +33,13 @@ void send_head_queries(const HeadChunks& chunks, const HeadBuffers& buffers) {
   kernels::cuda::upload(buffers.answer.data(), chunks.answer.data(), bytes, buffers.answer.device().index);
 }
 
-void score_heads(kernels::Context& ctx, const Proxy& proxy, const HeadProbe& heads, const HeadChunks& chunks,
-                 const LayoutData& layout, const Weights& weights, const Tensor& tokens, const Tensor& targets,
-                 const HeadBuffers& buffers) {
+void score_heads(kernels::Context& ctx, ProxyAt& proxies, const HeadProbe& heads, const EvalSuite& suite,
+                 const std::vector<LayoutData>& layouts, const Weights& weights, std::int64_t chunk_tokens,
+                 const std::vector<EvalBuffers>& eval, const HeadBuffers& buffers) {
   if (!buffers.query.defined()) return;
-  const std::int64_t P = buffers.sums.trials(), T = tokens.dim(2), S = heads.queries().sequences;
+  const std::int64_t P = buffers.sums.trials(), T = heads.queries().context, S = heads.queries().sequences;
+  const std::size_t at = head_set(suite.sets(), T);
+  const HeadChunks chunks = head_chunks(heads, chunk_tokens);
   kernels::zero(ctx, buffers.sums);
   for (std::int64_t c = 0; c < chunks.chunks(); ++c) {
     const std::int64_t first = c * chunks.chunk, count = std::min(chunks.chunk, S - first);
@@ -46,7 +48,7 @@ void score_heads(kernels::Context& ctx, const Proxy& proxy, const HeadProbe& hea
       Tensor all(part.data(), part.dtype(), {P, count, T}, part.device());
       return all.set_trial_stride(0);
     };
-    heads.run(ctx, proxy, layout, weights, shared(tokens), shared(targets),
+    heads.run(ctx, proxies.at(T), layouts[at], weights, shared(eval[at].tokens), shared(eval[at].targets),
               chunks.queries_in(buffers.query, buffers.answer, c), buffers.sums);
   }
 }

@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "kernels/arena.hpp"
+#include "model/eval/eval_suite.hpp"
 #include "model/probe/head_scores.hpp"
+#include "model/proxy_at.hpp"
 
 namespace hylas::model::cuda {
+
+struct EvalBuffers;
 
 // All absent where the plan wants no scores.
 struct HeadBuffers {
@@ -20,10 +24,10 @@ struct HeadBuffers {
 // The chunks that score_heads() goes by at this many tokens of a trial at a time.
 [[nodiscard]] HeadChunks head_chunks(const HeadProbe& heads, std::int64_t chunk_tokens);
 void send_head_queries(const HeadChunks& chunks, const HeadBuffers& buffers);
-// Enqueues the forward passes of P trials; tokens and targets [1, S, T] are those of the queries' set.
-void score_heads(kernels::Context& ctx, const Proxy& proxy, const HeadProbe& heads, const HeadChunks& chunks,
-                 const LayoutData& layout, const Weights& weights, const kernels::Tensor& tokens,
-                 const kernels::Tensor& targets, const HeadBuffers& buffers);
+// Enqueues the forward passes of P trials over the set that has the queries; layouts and eval: of each set.
+void score_heads(kernels::Context& ctx, ProxyAt& proxies, const HeadProbe& heads, const EvalSuite& suite,
+                 const std::vector<LayoutData>& layouts, const Weights& weights, std::int64_t chunk_tokens,
+                 const std::vector<EvalBuffers>& eval, const HeadBuffers& buffers);
 // Waits for the device. `points` with those of the heads of slots[i] behind points[i].
 [[nodiscard]] std::vector<std::vector<Point>> with_head_points(std::vector<std::vector<Point>> points,
                                                                const HeadProbe& heads, const HeadBuffers& buffers,

@@ -36,6 +36,19 @@ bool HeadQueries::far(std::int64_t i) const {
   return 2 * (query[at] % context + 1 - answer[at]) > context;
 }
 
+std::size_t head_set(const std::vector<EvalSet>& sets, std::int64_t context) {
+  const auto found = std::find_if(sets.begin(), sets.end(), [&](const EvalSet& set) {
+    return set.context == context && HeadQueries(set, set.sequences).size() > 0;
+  });
+  return static_cast<std::size_t>(found - sets.begin());
+}
+
+HeadQueries head_queries(const std::vector<EvalSet>& sets, std::int64_t context, std::int64_t sequences) {
+  if (sequences == 0) return {};
+  const std::size_t at = head_set(sets, context);
+  return at < sets.size() ? HeadQueries(sets[at], sequences) : HeadQueries();
+}
+
 std::vector<Point> head_points(const std::vector<int>& layers, std::int64_t heads, const std::vector<HeadScore>& scores,
                                std::int64_t queries) {
   assert(scores.size() == layers.size() * static_cast<std::size_t>(heads));

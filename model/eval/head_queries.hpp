@@ -30,6 +30,12 @@ struct HeadQueries {
   [[nodiscard]] bool far(std::int64_t i) const;
 };
 
+// Which of a suite's sets heads are scored on: the first one at this context with queries (for real text that of its
+// needles); sets.size() where there is none.
+[[nodiscard]] std::size_t head_set(const std::vector<EvalSet>& sets, std::int64_t context);
+// Its first `sequences` sequences' queries; none where there is no such set, or `sequences` is 0.
+[[nodiscard]] HeadQueries head_queries(const std::vector<EvalSet>& sets, std::int64_t context, std::int64_t sequences);
+
 // What one head does at those queries; means over them.
 struct HeadScore {
   double answer = 0;      // attention weight on the answer's position

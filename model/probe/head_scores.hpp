@@ -41,6 +41,9 @@ class HeadProbe {
   HeadProbe() = default;
   // layout: only which layers have attention is read. The queries are copied.
   HeadProbe(const Layout& layout, const Shape& shape, HeadQueries queries);
+  // Those of the first `sequences` sequences of a suite's set for heads (head_set()).
+  HeadProbe(const Design& design, const std::vector<EvalSet>& sets, std::int64_t sequences)
+      : HeadProbe(design.layout, design.shape, head_queries(sets, design.shape.context, sequences)) {}
 
   [[nodiscard]] const HeadQueries& queries() const { return queries_; }
   [[nodiscard]] const std::vector<int>& layers() const { return layers_; }  // those with attention

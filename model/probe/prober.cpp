@@ -40,9 +40,9 @@ struct Prober::Impl {
         bf16(device.kind == kernels::DeviceKind::cuda && trial.recipe.precision == "bf16"),
         pool(options.threads),
         task(make_task(trial.recipe.task, trial.design.shape.context)),
-        set(*task, sequences, ""),
+        sets(sets_of(*task, sequences)),
         proxy(trial.design, bf16 ? DType::bf16 : DType::f32, device, head_of(trial.recipe.task)),
-        heads(trial.design.layout, trial.design.shape, {set, sequences}),
+        heads(trial.design, sets, sequences),
         state{.spec = trial, .layout = layout_of(trial.design), .blocks = {}, .diverged = std::nullopt} {
     const std::int64_t N = proxy.parameters().size();
     state.blocks = {host.tensor(DType::f32, {1, N}), host.tensor(DType::f32, {1, N}), host.tensor(DType::f32, {1, N})};
@@ -65,7 +65,16 @@ struct Prober::Impl {
   }
 
   [[nodiscard]] bool on_gpu() const { return device.kind == kernels::DeviceKind::cuda; }
-  [[nodiscard]] std::int64_t context() const { return set.context; }
+  [[nodiscard]] std::int64_t context() const { return task->context(); }
+  // Those of the suite at the training context.
+  static std::vector<EvalSet> sets_of(const Task& task, std::int64_t sequences) {
+    const EvalSuite suite(task, {.sequences = sequences});
+    std::vector<EvalSet> sets;
+    for (const EvalSet& set : suite.sets()) {
+      if (set.context == task.context()) sets.push_back(set);
+    }
+    return sets;
+  }
 
   void load(const std::filesystem::path& file) {
     load_trial(proxy.parameters(), state, file);
@@ -84,8 +93,8 @@ struct Prober::Impl {
   }
 
   // The results of interventions over sequences [first, first + count), at the places of the scored positions.
-  void run(Context& ctx, std::span<const Intervention> interventions, const Weights& w, std::int64_t first,
-           std::int64_t count, std::span<SetResult> results) const {
+  void run(Context& ctx, const EvalSet& set, std::span<const Intervention> interventions, const Weights& w,
+           std::int64_t first, std::int64_t count, std::span<SetResult> results) const {
     const kernels::ArenaScope scope(ctx.arena);
     const auto P = static_cast<std::int64_t>(interventions.size());
     const std::int64_t T = context();
@@ -123,26 +132,26 @@ struct Prober::Impl {
     }
   }
 
-  void run_on_cpu(std::span<const Intervention> interventions, std::span<SetResult> results) {
+  void run_on_cpu(const EvalSet& set, std::span<const Intervention> interventions, std::span<SetResult> results) {
     const std::int64_t chunk = std::max<std::int64_t>(1, kCpuChunkTokens / context());
     const std::int64_t chunks = (set.sequences + chunk - 1) / chunk;
     pool.run(static_cast<std::int64_t>(interventions.size()) * chunks, [&](std::int64_t item, Context& ctx) {
       const auto which = static_cast<std::size_t>(item / chunks);
       const std::int64_t first = item % chunks * chunk;
-      run(ctx, interventions.subspan(which, 1), state.blocks.weights, first, std::min(chunk, set.sequences - first),
-          results.subspan(which, 1));
+      run(ctx, set, interventions.subspan(which, 1), state.blocks.weights, first,
+          std::min(chunk, set.sequences - first), results.subspan(which, 1));
     });
   }
 
-  void run_on_gpu(std::span<const Intervention> interventions, std::span<SetResult> results) {
+  void run_on_gpu(const EvalSet& set, std::span<const Intervention> interventions, std::span<SetResult> results) {
     runtime->make_current();
     const std::int64_t all = std::ssize(interventions);
     for (std::int64_t i = 0; i < all; i += copies) {
       const std::int64_t P = std::min(copies, all - i);
       const std::int64_t chunk = std::max<std::int64_t>(1, kBatchTokens / (P * context()));
       for (std::int64_t first = 0; first < set.sequences; first += chunk) {
-        run(gpu, interventions.subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(P)), gpu_weights(P), first,
-            std::min(chunk, set.sequences - first),
+        run(gpu, set, interventions.subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(P)), gpu_weights(P),
+            first, std::min(chunk, set.sequences - first),
             results.subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(P)));
       }
     }
@@ -152,7 +161,9 @@ struct Prober::Impl {
   void add_scores(Context& ctx, const HeadChunks& chunks, std::int64_t c, const Weights& w, const LayoutData& layout,
                   const Tensor& sums) const {
     const kernels::ArenaScope scope(ctx.arena);
-    const std::int64_t T = context(), first = c * chunks.chunk, count = std::min(chunks.chunk, set.sequences - first);
+    const EvalSet& set = sets[head_set(sets, context())];
+    const std::int64_t T = context(), first = c * chunks.chunk;
+    const std::int64_t count = std::min(chunks.chunk, heads.queries().sequences - first);
     const std::int64_t begin = chunks.first[static_cast<std::size_t>(c)];
     const std::int64_t n = chunks.first[static_cast<std::size_t>(c) + 1] - begin;
     if (n == 0) return;
@@ -193,7 +204,7 @@ struct Prober::Impl {
   bool bf16;
   kernels::ThreadPool pool;
   std::unique_ptr<Task> task;
-  EvalSet set;
+  std::vector<EvalSet> sets;
   Proxy proxy;
   HeadProbe heads;
   kernels::Arena host;
@@ -235,12 +246,18 @@ std::vector<HeadScore> Prober::scores() {
 }
 
 std::vector<std::vector<Point>> Prober::evaluate(std::span<const Intervention> interventions) {
-  const std::size_t scored = impl_->set.scored.size();
-  std::vector<SetResult> results(interventions.size(), {std::vector<std::int32_t>(scored), std::vector<float>(scored)});
-  impl_->on_gpu() ? impl_->run_on_gpu(interventions, results) : impl_->run_on_cpu(interventions, results);
-  std::vector<std::vector<Point>> points;
-  points.reserve(results.size());
-  for (const SetResult& result : results) points.push_back(metric_points(impl_->set, result.predicted, result.loss));
+  std::vector<std::vector<Point>> points(interventions.size());
+  for (const EvalSet& set : impl_->sets) {
+    const std::size_t scored = set.scored.size();
+    std::vector<SetResult> results(interventions.size(),
+                                   {std::vector<std::int32_t>(scored), std::vector<float>(scored)});
+    impl_->on_gpu() ? impl_->run_on_gpu(set, interventions, results) : impl_->run_on_cpu(set, interventions, results);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      for (Point& point : metric_points(set, results[i].predicted, results[i].loss)) {
+        points[i].push_back(std::move(point));
+      }
+    }
+  }
   return points;
 }
 

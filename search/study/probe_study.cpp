@@ -180,7 +180,7 @@ std::string TrialProbe::head_kind(int head) const {
 
 std::vector<std::string> TrialProbe::metrics() const {
   std::vector<std::string> names;
-  for (const char* name : {"loss", "accuracy", "accuracy/near", "accuracy/far"}) {
+  for (const char* name : {"loss", "loss/long", "accuracy", "accuracy/near", "accuracy/far", "needle/accuracy"}) {
     for (const model::Point& point : whole.points.front()) {
       if (point.metric == name) names.emplace_back(name);
     }

@@ -65,7 +65,7 @@ struct TrialProbe {
   [[nodiscard]] int layer_of(int head) const { return layers[static_cast<std::size_t>(head / design.shape.heads)]; }
   [[nodiscard]] std::string head_name(int head) const;  // "LAYER.HEAD"
   [[nodiscard]] std::string head_kind(int head) const;  // the layer as the layout writes it
-  // The metrics to show: loss and what is there of the accuracies over all, near and far.
+  // The metrics to show: what is there of losses and accuracies, what retrieval needs last.
   [[nodiscard]] std::vector<std::string> metrics() const;
   // "" or why the comparison of heads says little.
   [[nodiscard]] std::string warning() const;

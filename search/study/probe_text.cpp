@@ -173,7 +173,7 @@ Json checkpoint_json(const TrialProbe& probe, const ProbedCheckpoint& checkpoint
 std::string probe_text(const TrialProbe& probe) {
   const ProbedCheckpoint& last = probe.checkpoints.back();
   std::string text = fmt::format(
-      "trial {}  {}, seed {}, step {} of {} ({} tokens)\n{} heads in {} attention layers; {} queries of {} evaluation "
+      "trial {}  {}, seed {}, step {} of {} ({} tokens)\n{} heads in {} attention layers; {} queries; {} evaluation "
       "sequences; {}\n\nHeads at the last checkpoint ({} of the top {} in full layers)\n",
       probe.trial.trial_key, printable(probe.trial.layout), probe.trial.seed, last.step, probe.trial.steps,
       short_number(static_cast<double>(last.tokens)), probe.heads(), probe.layers.size(), probe.queries,

@@ -235,6 +235,39 @@ TEST_CASE("probe: a checkpoint's scores are those that the sweep stored", "[prob
   }
 }
 
+TEST_CASE("probe: of real text heads are scored on its needles", "[probe]") {
+  const TempDir dir;
+  std::mt19937 random(3);
+  std::string text(6000, ' ');
+  for (char& c : text) c = static_cast<char>('a' + random() % 20);
+  TrialSpec spec = trial("swa:4 full", 2, 4e-3);
+  spec.design.shape.context = 112, spec.design.shape.vocab = 256;
+  spec.design = model::Design::make("swa:4 full", spec.design.shape);
+  spec.recipe.task =
+      model::completed(model::task_spec("text", {{"corpus", dir.write("text.txt", text).string()}, {"needles", 0.5}}));
+  spec.recipe.batch = 2, spec.recipe.eval.sequences = 3, spec.recipe.eval.probe_sequences = 3;
+  spec.recipe.capability.metric = "accuracy";
+  const Trained trained(spec);
+  Cohort cohort({spec}, {.threads = 2});
+  cohort.load(0, trained.file);
+  const auto points = cohort.evaluate().at(0).points;
+  Prober prober = trained.prober(3);
+  const auto& queries = prober.heads().queries();
+  CHECK(queries.sequences == 3);
+  CHECK(queries.size() == 12);  // four digits a needle
+  const auto want = model::head_points({0, 1}, 2, prober.scores(), queries.size());
+  for (const auto& point : want) {
+    const auto found =
+        std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.metric == point.metric; });
+    REQUIRE(found != points.end());
+    CHECK(found->value == point.value);
+  }
+  const auto found = prober.evaluate(std::vector{model::intact(spec.design)})[0];
+  for (const char* metric : {"loss", "needle/accuracy"}) {
+    CHECK(std::any_of(found.begin(), found.end(), [&](const auto& p) { return p.metric == metric; }));
+  }
+}
+
 TEST_CASE("probe: a cut as wide as the context changes no bit, a narrow one does, and swa layers are cut apart",
           "[probe]") {
   const Trained trained(trial("swa:6 full/nope swa:4 full", 2, 4e-3));
