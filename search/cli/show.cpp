@@ -61,8 +61,13 @@ std::string as_json(const db::Trial& trial, const std::vector<db::Point>& points
       .dump(2);
 }
 
-// Rows are evaluations, columns metrics.
-std::string curve_table(const std::vector<db::Point>& points) {
+bool is_head(const db::Point& point) {
+  return point.metric.starts_with("head/");
+}
+
+// Rows are evaluations, columns metrics; those of single heads are left to --json and hylas probe.
+std::string curve_table(std::vector<db::Point> points) {
+  const auto heads = std::erase_if(points, is_head);
   std::map<std::string, std::size_t> columns;
   search::Table table;
   table.columns = {{"step", search::Align::right}, {"tokens", search::Align::right}};
@@ -79,7 +84,8 @@ std::string curve_table(const std::vector<db::Point>& points) {
     }
     table.rows[row->second][columns.at(p.metric)] = fmt::format("{:.4f}", p.value);
   }
-  return search::text_table(table);
+  return search::text_table(table) +
+         (heads > 0 ? "\nscores of attention heads are stored too: see --json, or hylas probe\n" : "");
 }
 
 std::string as_text(const db::Trial& trial, const std::vector<db::Point>& points) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "search/run/checkpoint_files.hpp"
 #include "search/run/controller.hpp"
@@ -148,6 +149,32 @@ void score(TrialProbe& probe, model::Prober& prober, const std::vector<KeptCheck
   }
 }
 
+// The scores of all heads at every evaluation, where the sweep took them. answer_far is not stored.
+std::vector<ProbedCheckpoint> stored_scores(const db::Store& store, const TrialProbe& probe) {
+  std::map<std::int64_t, ProbedCheckpoint> by_step;
+  std::map<std::string, std::pair<std::size_t, double model::HeadScore::*>> places;
+  for (int head = 0; head < probe.heads(); ++head) {
+    const auto at = static_cast<std::size_t>(head);
+    const std::string name = "head/" + probe.head_name(head) + "/";
+    places[name + "answer"] = {at, &model::HeadScore::answer};
+    places[name + "copy"] = {at, &model::HeadScore::copy};
+    places[name + "previous"] = {at, &model::HeadScore::previous};
+    places[name + "entropy"] = {at, &model::HeadScore::entropy};
+  }
+  for (const db::Point& point : store.points(probe.trial.id)) {
+    const auto place = places.find(point.metric);
+    if (place == places.end()) continue;
+    ProbedCheckpoint& one = by_step[point.step];
+    one.step = point.step, one.tokens = point.tokens;
+    one.scores.resize(static_cast<std::size_t>(probe.heads()), {NAN, NAN, NAN, NAN, NAN});
+    one.scores[place->second.first].*(place->second.second) = point.value;
+  }
+  std::vector<ProbedCheckpoint> stored;
+  stored.reserve(by_step.size());
+  for (auto& [step, one] : by_step) stored.push_back(std::move(one));
+  return stored;
+}
+
 }  // namespace
 
 Spread spread_of(const ProbedVariant& variant, const std::string& metric) {
@@ -219,6 +246,7 @@ TrialProbe probe_trial(const db::Store& store, const db::Trial& trial, const Pro
   probe.layers = prober.heads().layers();
   probe.device = prober.device_text();
   score(probe, prober, kept);
+  probe.stored = stored_scores(store, probe);
   const auto& last = probe.checkpoints.back().scores;
   const std::int64_t count = std::max<std::int64_t>(1, probe.heads() / 8);
   probe.top =

@@ -57,6 +57,7 @@ struct TrialProbe {
   bool by_copy = false;
   std::vector<int> layers;                    // those with attention
   std::vector<ProbedCheckpoint> checkpoints;  // ascending, at least one
+  std::vector<ProbedCheckpoint> stored;       // scores that the sweep stored (eval.probe_sequences), an evaluation each
   std::vector<int> top, previous;             // heads, chosen at the last checkpoint
   ProbedVariant whole;
   std::vector<ProbedVariant> cuts, ablations;

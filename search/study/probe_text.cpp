@@ -62,7 +62,9 @@ std::vector<std::size_t> shown_checkpoints(std::size_t count) {
   return shown;
 }
 
-std::string history_table(const TrialProbe& probe) {
+// Of kept checkpoints, or of the evaluations that the sweep scored.
+std::string history_table(const TrialProbe& probe, const std::vector<ProbedCheckpoint>& history) {
+  const bool distances = !history.front().distances.empty();
   Table table{.columns = {{"step", Align::right}, {"tokens", Align::right}}, .rows = {}};
   const std::size_t heads = std::min<std::size_t>(6, probe.top.size());
   for (std::size_t i = 0; i < heads; ++i) {
@@ -70,10 +72,10 @@ std::string history_table(const TrialProbe& probe) {
   }
   table.columns.push_back({"entropy", Align::right});
   table.columns.push_back({"all heads", Align::right});
-  table.columns.push_back({"|W_q - last|", Align::right});
-  table.columns.push_back({"|W_k - last|", Align::right});
-  for (const std::size_t i : shown_checkpoints(probe.checkpoints.size())) {
-    const ProbedCheckpoint& one = probe.checkpoints[i];
+  if (distances) table.columns.push_back({"|W_q - last|", Align::right});
+  if (distances) table.columns.push_back({"|W_k - last|", Align::right});
+  for (const std::size_t i : shown_checkpoints(history.size())) {
+    const ProbedCheckpoint& one = history[i];
     const auto value = [&](int head) {
       const model::HeadScore& s = one.scores[static_cast<std::size_t>(head)];
       return probe.by_copy ? s.copy : s.answer;
@@ -87,8 +89,8 @@ std::string history_table(const TrialProbe& probe) {
     const auto layers = static_cast<double>(one.distances.size());
     row.push_back(number(entropy / static_cast<double>(probe.top.size())));
     row.push_back(number(all / static_cast<double>(probe.heads())));
-    row.push_back(number(q / layers));
-    row.push_back(number(k / layers));
+    if (distances) row.push_back(number(q / layers));
+    if (distances) row.push_back(number(k / layers));
     table.rows.push_back(std::move(row));
   }
   return text_table(table);
@@ -179,10 +181,12 @@ std::string probe_text(const TrialProbe& probe) {
       short_number(static_cast<double>(last.tokens)), probe.heads(), probe.layers.size(), probe.queries,
       probe.sequences, probe.device, top_in_full(probe), probe.top.size());
   text += heads_table(probe);
-  if (probe.checkpoints.size() > 1) {
-    text += fmt::format("\n{} of the top heads over training ({} checkpoints)\n",
-                        probe.by_copy ? "Copy score" : "Answer mass", probe.checkpoints.size());
-    text += history_table(probe);
+  const bool kept = probe.checkpoints.size() > 1;
+  const std::vector<ProbedCheckpoint>& history = kept ? probe.checkpoints : probe.stored;
+  if (!history.empty()) {
+    text += fmt::format("\n{} of the top heads over training ({} {})\n", probe.by_copy ? "Copy score" : "Answer mass",
+                        history.size(), kept ? "checkpoints" : "evaluations, as the sweep stored them");
+    text += history_table(probe, history);
   }
   text += "\nReceptive-field cut\n" + variants_table(probe, "cut", probe.cuts, false);
   text += "\nHeads switched off (mean +- standard deviation over draws; plain random draws exclude no head)\n";

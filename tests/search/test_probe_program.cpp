@@ -121,6 +121,14 @@ TEST_CASE("probe: every head of every kept checkpoint, cuts and ablation", "[pro
     INFO(part);
     CHECK(text.out.find(part) != std::string::npos);
   }
+  // With the last checkpoint alone the history is what the sweep stored; hylas show is not flooded with it.
+  REQUIRE(run_program(dir, "sweep p.toml --db last.db").code == 0);
+  const auto last = run_program(dir, "probe --db last.db --trial " + key + " --draws 1 --device cpu");
+  CHECK(last.out.find("(3 evaluations, as the sweep stored them)") != std::string::npos);
+  const auto shown = run_program(dir, "show " + key + " --db last.db");
+  CHECK(shown.out.find("hylas probe") != std::string::npos);
+  CHECK(shown.out.find("head/") == std::string::npos);
+
   const auto table = run_program(dir, "probe --db p.db --all --draws 2 --by copy --device cpu");
   CHECK(table.code == 0);
   CHECK(table.out.find("top in full") != std::string::npos);
