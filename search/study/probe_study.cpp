@@ -72,22 +72,19 @@ std::vector<ProbedVariant> cuts_of(const model::Design& design, const ProbeOptio
       options.cut_window > 0 ? std::min(options.cut_window, design.shape.context) : default_cut(design));
   const auto first = static_cast<std::int32_t>(options.first_keys);
   std::vector<ProbedVariant> cuts;
+  const auto add = [&](const char* name, std::string text, std::int32_t keys, std::int32_t first_keys) {
+    cuts.push_back(
+        {.name = name, .text = std::move(text), .window = keys, .first_keys = first_keys, .heads = {}, .points = {}});
+  };
   if (has(design, model::Mixer::full)) {
-    cuts.push_back({.name = "full layers",
-                    .text = fmt::format("full layers see {} keys + first {}", window, first),
-                    .window = window,
-                    .first_keys = first,
-                    .heads = {},
-                    .points = {}});
+    if (first > 0) add("full layers", fmt::format("full layers see {} keys + first {}", window, first), window, first);
+    // In a short context the first keys hold answers themselves.
+    add(first > 0 ? "full layers, no first keys" : "full layers", fmt::format("full layers see {} keys", window),
+        window, 0);
   }
   if (has(design, model::Mixer::swa)) {
     const std::int32_t half = std::max(1, window / 2);
-    cuts.push_back({.name = "window layers",
-                    .text = fmt::format("swa layers see {} keys at most", half),
-                    .window = half,
-                    .first_keys = 0,
-                    .heads = {},
-                    .points = {}});
+    add("window layers", fmt::format("swa layers see {} keys at most", half), half, 0);
   }
   return cuts;
 }
@@ -121,8 +118,8 @@ void intervene(TrialProbe& probe, model::Prober& prober, const ProbeOptions& opt
   Variants variants;
   variants.add(probe.whole, model::intact(probe.design));
   for (ProbedVariant& cut : probe.cuts) {
-    variants.add(cut, cut.name == "full layers" ? model::cut_full_layers(probe.design, cut.window, cut.first_keys)
-                                                : model::cut_window_layers(probe.design, cut.window));
+    variants.add(cut, cut.name != "window layers" ? model::cut_full_layers(probe.design, cut.window, cut.first_keys)
+                                                  : model::cut_window_layers(probe.design, cut.window));
   }
   for (ProbedVariant& ablation : probe.ablations) {
     for (const std::vector<int>& off : ablation.heads) variants.add(ablation, model::without_heads(probe.design, off));

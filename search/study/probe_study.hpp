@@ -2,11 +2,11 @@
 // receptive field, and heads switched off, at the last one.
 //
 // Cuts: full layers see a window (by default the largest of the layout's swa windows, or an eighth of the context) and
-// the first keys; for comparison the swa layers are cut to half that window at most. Ablation: an eighth of all heads
-// (at least one): the top ones by score, as many of the top previous-token heads, and random draws, which exclude
-// nothing, or the top ones, or those and the previous-token ones.
-// Errors: InputError (no checkpoint, no attention, no known answers), CheckpointError for a file that cannot be loaded,
-// StoreError. Thread-safety: one call a store at a time.
+// the first keys, or the window alone; for comparison the swa layers are cut to half that window at most. Ablation: an
+// eighth of all heads (at least one): the top ones by score, as many of the top previous-token heads, and random draws,
+// which exclude nothing, or the top ones, or those and the previous-token ones. Errors: InputError (no checkpoint, no
+// attention, no known answers), CheckpointError for a file that cannot be loaded, StoreError. Thread-safety: one call a
+// store at a time.
 #pragma once
 
 #include <cstdint>

@@ -196,8 +196,8 @@ std::string probe_text(const TrialProbe& probe) {
 std::string probe_results(std::span<const TrialProbe> probes) {
   Table table{.columns = {{"trial"}, {"layout"}, {"seed", Align::right}, {"metric"}, {"as trained", Align::right}},
               .rows = {}};
-  for (const char* name : {"full cut", "window cut", "top off", "previous off", "random off", "random, no top",
-                           "random, no both", "top in full"}) {
+  for (const char* name : {"full cut", "without first", "window cut", "top off", "previous off", "random off",
+                           "random, no top", "random, no both", "top in full"}) {
     table.columns.push_back({name, Align::right});
   }
   for (const TrialProbe& probe : probes) {
@@ -210,9 +210,10 @@ std::string probe_results(std::span<const TrialProbe> probes) {
     };
     table.rows.push_back({probe.trial.trial_key.substr(0, 8), probe.trial.layout, std::to_string(probe.trial.seed),
                           metric, number(spread_of(probe.whole, metric).mean), cell(probe.cuts, "full layers"),
-                          cell(probe.cuts, "window layers"), cell(probe.ablations, "top"),
-                          cell(probe.ablations, "previous"), cell(probe.ablations, "random"),
-                          cell(probe.ablations, "random without top"), cell(probe.ablations, "random without both"),
+                          cell(probe.cuts, "full layers, no first keys"), cell(probe.cuts, "window layers"),
+                          cell(probe.ablations, "top"), cell(probe.ablations, "previous"),
+                          cell(probe.ablations, "random"), cell(probe.ablations, "random without top"),
+                          cell(probe.ablations, "random without both"),
                           fmt::format("{}/{}", top_in_full(probe), probe.top.size())});
   }
   return text_table(table);
@@ -222,7 +223,7 @@ Json probe_json(const TrialProbe& probe) {
   auto checkpoints = Json::array(), cuts = Json::array(), ablations = Json::array();
   for (const ProbedCheckpoint& one : probe.checkpoints) checkpoints.push_back(checkpoint_json(probe, one));
   for (const ProbedVariant& cut : probe.cuts) {
-    cuts.push_back({{"layers", cut.name == "full layers" ? "full" : "swa"},
+    cuts.push_back({{"layers", cut.name != "window layers" ? "full" : "swa"},
                     {"window", cut.window},
                     {"first_keys", cut.first_keys},
                     {"metrics", metrics_json(cut)}});

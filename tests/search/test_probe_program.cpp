@@ -99,11 +99,16 @@ TEST_CASE("probe: every head of every kept checkpoint, cuts and ablation", "[pro
   CHECK(stored["protocol"]["metrics"].contains("head/L.H/copy"));
 
   REQUIRE(probe["top_heads"].size() == 1);  // an eighth of 8
-  REQUIRE(probe["cuts"].size() == 2);
+  REQUIRE(probe["cuts"].size() == 3);
   CHECK(probe["cuts"][0]["layers"] == "full");
   CHECK(probe["cuts"][0]["window"] == 4);
   CHECK(probe["cuts"][0]["first_keys"] == 4);
-  CHECK(probe["cuts"][1]["window"] == 2);
+  CHECK(probe["cuts"][1]["window"] == 4);
+  CHECK(probe["cuts"][1]["first_keys"] == 0);
+  CHECK(probe["cuts"][2]["layers"] == "swa");
+  CHECK(probe["cuts"][2]["window"] == 2);
+  CHECK(json::parse(run_program(dir, command + " --first-keys 0 --json").out)["trials"][0]["cuts"][0]["metrics"] ==
+        probe["cuts"][1]["metrics"]);
   REQUIRE(probe["ablations"].size() == 5);
   CHECK(probe["ablations"][0]["off"][0] == probe["top_heads"]);
   CHECK(probe["ablations"][2]["heads"] == "random");
