@@ -91,12 +91,14 @@ void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, co
   run<cpu::swiglu_backward, cuda::swiglu_backward>(ctx, dout, gate_up, dgate_up, act);
 }
 void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, double scale,
-                                const Tensor& loss, const Tensor& dh, const Tensor& dhead) {
-  run<cpu::linear_cross_entropy_train, cuda::linear_cross_entropy_train>(ctx, h, head, targets, scale, loss, dh, dhead);
+                                const Tensor& loss, const Tensor& dh, const Tensor& dhead, std::int64_t most_targets) {
+  run<cpu::linear_cross_entropy_train, cuda::linear_cross_entropy_train>(ctx, h, head, targets, scale, loss, dh, dhead,
+                                                                         most_targets);
 }
 void linear_cross_entropy_eval(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets,
-                               const Tensor& loss, const Tensor& predicted) {
-  run<cpu::linear_cross_entropy_eval, cuda::linear_cross_entropy_eval>(ctx, h, head, targets, loss, predicted);
+                               const Tensor& loss, const Tensor& predicted, std::int64_t most_targets) {
+  run<cpu::linear_cross_entropy_eval, cuda::linear_cross_entropy_eval>(ctx, h, head, targets, loss, predicted,
+                                                                       most_targets);
 }
 void grad_norm(Context& ctx, const Tensor& grads, const Tensor& norm) {
   run<cpu::grad_norm, cuda::grad_norm>(ctx, grads, norm);

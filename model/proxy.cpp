@@ -103,7 +103,8 @@ Tensor Proxy::embed(Context& ctx, const Weights& weights, const Tensor& tokens) 
 }
 
 void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
-                               const Tensor& targets, double scale, const Tensor& loss, const Tensor& grads) const {
+                               const Tensor& targets, double scale, const Tensor& loss, const Tensor& grads,
+                               std::int64_t most_targets) const {
   kernels::ArenaScope scope(ctx.arena);
   std::vector<Block::Saved> saved(blocks_.size());
   Tensor x = embed(ctx, weights, tokens);
@@ -121,7 +122,7 @@ void Proxy::loss_and_gradients(Context& ctx, const LayoutData& data, const Weigh
   const Tensor dh = fresh();
   Tensor dx = fresh();
   kernels::linear_cross_entropy_train(ctx, h, table_.view(weights, head_), targets, scale, loss, dh,
-                                      table_.view(grads, head_));
+                                      table_.view(grads, head_), most_targets);
   kernels::zero(ctx, dx);
   kernels::add_rmsnorm_backward(ctx, dh, x, table_.view(weights, final_norm_), inv_rms, dx,
                                 table_.view(grads, final_norm_), {}, kNormEps);
@@ -153,10 +154,10 @@ Tensor Proxy::infer(Context& ctx, const LayoutData& data, const Weights& weights
 
 void Proxy::evaluate(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,
                      const Tensor& targets, const Tensor& loss, const Tensor& predicted,
-                     std::span<const AttentionProbe> probes) const {
+                     std::span<const AttentionProbe> probes, std::int64_t most_targets) const {
   kernels::ArenaScope scope(ctx.arena);
   const Tensor h = infer(ctx, data, weights, tokens, probes);
-  kernels::linear_cross_entropy_eval(ctx, h, table_.view(weights, head_), targets, loss, predicted);
+  kernels::linear_cross_entropy_eval(ctx, h, table_.view(weights, head_), targets, loss, predicted, most_targets);
 }
 
 void Proxy::logits(Context& ctx, const LayoutData& data, const Weights& weights, const Tensor& tokens,

@@ -10,9 +10,10 @@
 //
 //   weights, grads [P, N] (model/parameters.hpp)   tokens, targets [P, B, T] i32   loss [P, B, T]
 //
-// A target < 0 is not scored. dtype: f32, or f64 for tests; all floating tensors have it. On a GPU f32 or bf16: then
-// activations and matrices are bf16, vectors, losses and gradients f32 (Weights). T = shape.context on a GPU and there
-// all tensors lie on the device.
+// A target < 0 is not scored. most_targets: no sequence has more scored positions than that, so that the head can do
+// with fewer rows; 0 for any number (kernels/linear_cross_entropy.hpp). dtype: f32, or f64 for tests; all floating
+// tensors have it. On a GPU f32 or bf16: then activations and matrices are bf16, vectors, losses and gradients f32
+// (Weights). T = shape.context on a GPU and there all tensors lie on the device.
 // Errors: InputError for a layout with a mixer that cannot be trained. Thread-safety: const after construction; a call
 // uses only its Context (activations come from ctx.arena and are given back).
 #pragma once
@@ -67,12 +68,13 @@ class Proxy {
   // Writes each position's loss and does grads += scale * d(sum of losses)/d(weights).
   void loss_and_gradients(kernels::Context& ctx, const LayoutData& data, const Weights& weights,
                           const kernels::Tensor& tokens, const kernels::Tensor& targets, double scale,
-                          const kernels::Tensor& loss, const kernels::Tensor& grads) const;
+                          const kernels::Tensor& loss, const kernels::Tensor& grads,
+                          std::int64_t most_targets = 0) const;
   // Forward only: each position's loss and predicted token (-1 where not scored). probes: none, or one a layer; those
   // of layers without attention are not read.
   void evaluate(kernels::Context& ctx, const LayoutData& data, const Weights& weights, const kernels::Tensor& tokens,
                 const kernels::Tensor& targets, const kernels::Tensor& loss, const kernels::Tensor& predicted,
-                std::span<const AttentionProbe> probes = {}) const;
+                std::span<const AttentionProbe> probes = {}, std::int64_t most_targets = 0) const;
   // Forward only: all logits [P, B, T, V].
   void logits(kernels::Context& ctx, const LayoutData& data, const Weights& weights, const kernels::Tensor& tokens,
               const kernels::Tensor& logits) const;

@@ -121,7 +121,8 @@ Head<T> head_of(const Tensor& h, const Tensor& head, const Tensor& targets, cons
 }  // namespace
 
 void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, double scale,
-                                const Tensor& loss, const Tensor& dh, const Tensor& dhead) {
+                                const Tensor& loss, const Tensor& dh, const Tensor& dhead,
+                                std::int64_t /*most_targets*/) {
   const cpu::Check check(ctx, "linear_cross_entropy_train");
   check.by_dtype("h", h, [&](auto zero) {
     using T = decltype(zero);
@@ -141,7 +142,7 @@ void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& hea
 }
 
 void linear_cross_entropy_eval(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets,
-                               const Tensor& loss, const Tensor& predicted) {
+                               const Tensor& loss, const Tensor& predicted, std::int64_t /*most_targets*/) {
   const cpu::Check check(ctx, "linear_cross_entropy_eval");
   check.by_dtype("h", h, [&](auto zero) {
     using T = decltype(zero);

@@ -1,6 +1,6 @@
 // CUDA: linear_cross_entropy (kernels/linear_cross_entropy.hpp). The rows of a batch are cut into fixed chunks; a
 // chunk's logits are computed, turned into their gradient in place, and used up before the next chunk takes their
-// memory.
+// memory. Where few positions of a sequence can have a target, these are gathered first.
 #include "kernels/linear_cross_entropy.hpp"
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "kernels/backends.hpp"
 #include "kernels/cuda/cross_entropy.hpp"
 #include "kernels/cuda/linear.hpp"
+#include "kernels/cuda/target_rows.hpp"
 
 namespace hylas::kernels::cuda {
 namespace {
@@ -46,10 +47,8 @@ void for_chunks(Context& ctx, const Tensor& h, const Tensor& head, const Body& b
   }
 }
 
-}  // namespace
-
-void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, double scale,
-                                const Tensor& loss, const Tensor& dh, const Tensor& dhead) {
+void train_rows(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, double scale,
+                const Tensor& loss, const Tensor& dh, const Tensor& dhead) {
   for_chunks(ctx, h, head, [&](std::int64_t first, std::int64_t count, const Tensor& part, const Tensor& logits) {
     softmax_loss_rows(ctx, logits, rows_of(targets, first, count, 0), scale, rows_of(loss, first, count, 0));
     cuda::linear_backward_input(ctx, logits, head, rows_of(dh, first, count, h.dim(-1)), false);
@@ -57,12 +56,49 @@ void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& hea
   });
 }
 
-void linear_cross_entropy_eval(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets,
-                               const Tensor& loss, const Tensor& predicted) {
+void evaluate_rows(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, const Tensor& loss,
+                   const Tensor& predicted) {
   for_chunks(ctx, h, head, [&](std::int64_t first, std::int64_t count, const Tensor& /*part*/, const Tensor& logits) {
     argmax_loss_rows(ctx, logits, rows_of(targets, first, count, 0), rows_of(loss, first, count, 0),
                      rows_of(predicted, first, count, 0));
   });
+}
+
+// Whether gathering saves more than it costs. A function of shapes: a trial's bits do not depend on how many targets
+// there are.
+bool few(const Tensor& targets, std::int64_t most_targets) {
+  if (most_targets < 0) throw std::invalid_argument("linear_cross_entropy: most_targets should be 0 or more");
+  return most_targets > 0 && 2 * most_targets <= targets.dim(-1);
+}
+
+}  // namespace
+
+void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, double scale,
+                                const Tensor& loss, const Tensor& dh, const Tensor& dhead, std::int64_t most_targets) {
+  if (!few(targets, most_targets)) return train_rows(ctx, h, head, targets, scale, loss, dh, dhead);
+  const ArenaScope scope(ctx.arena);
+  const std::int64_t P = h.trials(), rows = targets.dim(1) * most_targets, d = h.dim(-1);
+  const Tensor kept = ctx.arena.tensor(h.dtype(), {P, rows, d}), dkept = ctx.arena.tensor(h.dtype(), {P, rows, d});
+  const Tensor kept_loss = ctx.arena.tensor(DType::f32, {P, rows});
+  const TargetRows found = find_target_rows(ctx, targets, most_targets);
+  take_rows(ctx, h, found.position, kept);
+  train_rows(ctx, kept, head, found.target, scale, kept_loss, dkept, dhead);
+  take_rows(ctx, dkept, found.place, dh);
+  spread_losses(ctx, found.place, kept_loss, {}, loss, {});
+}
+
+void linear_cross_entropy_eval(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets,
+                               const Tensor& loss, const Tensor& predicted, std::int64_t most_targets) {
+  if (!few(targets, most_targets)) return evaluate_rows(ctx, h, head, targets, loss, predicted);
+  const ArenaScope scope(ctx.arena);
+  const std::int64_t P = h.trials(), rows = targets.dim(1) * most_targets;
+  const Tensor kept = ctx.arena.tensor(h.dtype(), {P, rows, h.dim(-1)});
+  const Tensor kept_loss = ctx.arena.tensor(DType::f32, {P, rows});
+  const Tensor kept_predicted = ctx.arena.tensor(DType::i32, {P, rows});
+  const TargetRows found = find_target_rows(ctx, targets, most_targets);
+  take_rows(ctx, h, found.position, kept);
+  evaluate_rows(ctx, kept, head, found.target, kept_loss, kept_predicted);
+  spread_losses(ctx, found.place, kept_loss, kept_predicted, loss, predicted);
 }
 
 }  // namespace hylas::kernels::cuda

@@ -232,7 +232,7 @@ class CudaEngine final : public Engine {
       const std::int64_t count = std::min(micro_batch_, B - first);
       proxy_.loss_and_gradients(ctx, layout, weights_of(b), cuda::sequences(b.tokens, first, count),
                                 cuda::sequences(b.targets, first, count), 1.0 / static_cast<double>(scored),
-                                cuda::sequences(b.loss, first, count), b.grads);
+                                cuda::sequences(b.loss, first, count), b.grads, task_->fixed_targets());
     }
     cuda::sum_losses(ctx, b.loss, b.loss_parts);
     kernels::grad_norm(ctx, b.grads, a.norm);

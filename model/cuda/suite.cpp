@@ -46,7 +46,7 @@ void evaluate_set(Context& ctx, const Proxy& proxy, const EvalSet& set, const La
     const Tensor loss = ctx.arena.tensor(DType::f32, {P, count, T});
     const Tensor predicted = ctx.arena.tensor(DType::i32, {P, count, T});
     proxy.evaluate(ctx, layout, weights, shared(buffers.tokens, first, count), shared(buffers.targets, first, count),
-                   loss, predicted);
+                   loss, predicted, {}, set.most_targets);
     gather_scored(ctx, buffers.positions, scored_before(first), scored_before(first + count), first * T, loss,
                   predicted, buffers.loss, buffers.predicted);
   }

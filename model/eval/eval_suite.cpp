@@ -42,7 +42,7 @@ void EvalSuite::add(const Task& task, std::int64_t sequences, const std::string&
 void EvalSuite::add_contrast() {
   const std::int64_t T = sets_[0].context, chosen = (sets_[0].sequences + 3) / 4;
   EvalSet set;
-  set.context = kShortContext;
+  set.context = kShortContext, set.most_targets = kShortScored;
   const auto piece = [&](std::int64_t sequence, std::int64_t begin) {
     const auto from = static_cast<std::ptrdiff_t>(sequence * T + begin);
     const EvalSet& whole = sets_[0];

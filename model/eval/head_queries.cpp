@@ -9,7 +9,7 @@
 namespace hylas::model {
 
 HeadQueries::HeadQueries(const EvalSet& set, std::int64_t first_sequences)
-    : context(set.context), sequences(std::min(first_sequences, set.sequences)) {
+    : context(set.context), sequences(std::min(first_sequences, set.sequences)), most_targets(set.most_targets) {
   std::vector<std::size_t> known;  // of one sequence, as indices into set.scored
   std::size_t at = 0;
   for (std::int64_t s = 0; s < sequences; ++s) {

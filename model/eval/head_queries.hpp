@@ -17,6 +17,7 @@ inline constexpr std::int64_t kQueriesASequence = 32;
 
 struct HeadQueries {
   std::int64_t context = 0, sequences = 0;
+  std::int64_t most_targets = 0;     // EvalSet::most_targets
   std::vector<std::int32_t> query;   // [n] indices into [S, T], ascending
   std::vector<std::int32_t> answer;  // [n] positions in their sequences
 

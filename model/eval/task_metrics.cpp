@@ -142,6 +142,7 @@ EvalSet::EvalSet(const Task& task, std::int64_t count, std::string name_end)
   tokens.resize(static_cast<std::size_t>(sequences) * T), targets.resize(tokens.size());
   std::vector<std::int32_t> apart(T);
   for (std::size_t s = 0; s < static_cast<std::size_t>(sequences); ++s) {
+    const std::size_t before = scored.size();
     task.sequence(0, Split::eval, s, &tokens[s * T], &targets[s * T], apart.data());
     for (std::size_t t = 0; t < T; ++t) {
       if (apart[t] == 0) {
@@ -152,6 +153,7 @@ EvalSet::EvalSet(const Task& task, std::int64_t count, std::string name_end)
       scored.push_back(static_cast<std::int32_t>(s * T + t));
       distance.push_back(apart[t]);
     }
+    most_targets = std::max(most_targets, static_cast<std::int64_t>(scored.size() - before));
   }
 }
 

@@ -40,7 +40,8 @@ struct Point {
 // Evaluation sequences 0 .. S-1 of a task, to be run at one context T.
 struct EvalSet {
   std::int64_t context = 0, sequences = 0;
-  std::string prefix, suffix;  // of the metrics' names
+  std::int64_t most_targets = 0;  // no sequence has more
+  std::string prefix, suffix;     // of the metrics' names
   MetricPlan plan;
   std::vector<std::int32_t> tokens, targets;  // [S, T]; targets -1 where not scored
   std::vector<std::int32_t> scored;           // indices into [S, T], ascending

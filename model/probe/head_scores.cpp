@@ -68,7 +68,7 @@ void HeadProbe::run(Context& ctx, const Proxy& proxy, const LayoutData& data, co
     probe.statistics = ctx.arena.tensor(DType::f32, {P, heads_, n, ProbeStatistic::count});
     probe.top = ctx.arena.tensor(DType::i32, {P, heads_, n});
   }
-  proxy.evaluate(ctx, data, weights, tokens, targets, loss, predicted, probes);
+  proxy.evaluate(ctx, data, weights, tokens, targets, loss, predicted, probes, queries_.most_targets);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const AttentionProbe& probe = probes[static_cast<std::size_t>(layers_[i])];
     add_head_sums(ctx, {probe.statistics, probe.top, queries, tokens, predicted}, static_cast<std::int64_t>(i) * heads_,

@@ -50,7 +50,8 @@ class HeadProbe {
   [[nodiscard]] std::int64_t heads() const { return static_cast<std::int64_t>(layers_.size()) * heads_; }
   [[nodiscard]] std::int64_t heads_a_layer() const { return heads_; }
 
-  // tokens, targets [P, B, T]; query, answer [1, 2 n] of this chunk, on the Context's device.
+  // tokens, targets [P, B, T] of the set that the queries are of; query, answer [1, 2 n] of this chunk, on the
+  // Context's device.
   void run(kernels::Context& ctx, const Proxy& proxy, const LayoutData& data, const Weights& weights,
            const kernels::Tensor& tokens, const kernels::Tensor& targets, const kernels::ProbeQueries& queries,
            const kernels::Tensor& sums) const;

@@ -106,7 +106,8 @@ struct Prober::Impl {
     };
     const Tensor loss = ctx.arena.tensor(DType::f32, {P, count, T});
     const Tensor predicted = ctx.arena.tensor(DType::i32, {P, count, T});
-    proxy.evaluate(ctx, batch.layout(), w, shared(set.tokens), shared(set.targets), loss, predicted, batch.layers());
+    proxy.evaluate(ctx, batch.layout(), w, shared(set.tokens), shared(set.targets), loss, predicted, batch.layers(),
+                   set.most_targets);
     std::vector<float> all_loss(static_cast<std::size_t>(loss.size()));
     std::vector<std::int32_t> all_predicted(static_cast<std::size_t>(predicted.size()));
     fetch(all_loss.data(), loss);

@@ -94,6 +94,32 @@ TEMPLATE_TEST_CASE("linear_cross_entropy agrees with the oracle, scored or not",
   }
 }
 
+TEST_CASE("how many targets a sequence has at most changes no bit on the CPU", "[cross_entropy]") {
+  const std::uint64_t seed = 36;
+  CAPTURE(seed);
+  Random random(seed);
+  Context ctx;
+  const std::int64_t b = 3, t = 17, d = 5, v = 23, most = 2;
+  const Trials h0 = random.trials(2, b * t * d), head0 = random.trials(2, v * d);
+  std::vector<Ints> ids(2, Ints(at(b * t), -1));
+  for (Ints& target : ids) {
+    for (std::int64_t s = 0; s < b; ++s) {
+      for (const auto i : random.integers(most, 0, static_cast<int>(t) - 1)) {
+        target[at(s * t + i)] = random.integers(1, 0, static_cast<int>(v) - 1)[0];
+      }
+    }
+  }
+  const auto run = [&](std::int64_t told) {
+    const Memory<float> h({2, b, t, d}, 2, h0, 0), head({2, v, d}, 2, head0, 0), loss({2, b, t}, 2), eval({2, b, t}, 2);
+    const Memory<float> dh({2, b, t, d}, 2), dhead({2, v, d}, 2, Trials(2, Vector(at(v * d))), 0);
+    const Memory<std::int32_t> targets({2, b, t}, 2, ids, 0), predicted({2, b, t}, 2);
+    linear_cross_entropy_train(ctx, h, head, targets, 0.5, loss, dh, dhead, told);
+    linear_cross_entropy_eval(ctx, h, head, targets, eval, predicted, told);
+    return std::pair(std::array{loss.all(), eval.all(), dh.all(), dhead.all()}, predicted.all());
+  };
+  CHECK(run(most) == run(0));
+}
+
 TEST_CASE("among equal logits the lowest index is predicted", "[cross_entropy]") {
   Context ctx;
   for (std::int64_t v : {1, 5, 40}) {

@@ -61,6 +61,16 @@ std::vector<TrialSpec> compressions(bool small) {
   return specs;
 }
 
+// Of five(): MQAR, which trains 4 of the 16 or 32 positions.
+std::vector<TrialSpec> mqars(bool small, const std::string& precision) {
+  auto specs = five(small, precision);
+  for (TrialSpec& spec : specs) {
+    spec.recipe.task = model::task_spec("mqar", {{"vocab", std::int64_t{16}}, {"pairs", std::int64_t{4}}});
+    spec.recipe.capability.metric = "accuracy";
+  }
+  return specs;
+}
+
 // What a trial is when it trains alone: its state and evaluation at its last step.
 struct Alone {
   model::Checkpoint state;
@@ -75,9 +85,8 @@ Alone alone(const TrialSpec& spec) {
   return result;
 }
 
-void test_together(bool small, const std::string& precision) {
-  INFO(precision);
-  const auto specs = five(small, precision);
+void test_together(const std::vector<TrialSpec>& specs) {
+  INFO(specs.front().recipe.precision);
   std::vector<Alone> want;
   for (const auto& spec : specs) want.push_back(alone(spec));
   for (std::size_t i = 1; i < want.size(); ++i) CHECK_FALSE(same_bits(want[0].state, want[i].state));
@@ -252,13 +261,14 @@ void test_evaluation(bool small, const std::string& precision) {
     data.move_to(there);
     const DeviceTensor weights(DType::f32, {1, N}, test::Trials{block}), matrices(type, {1, N}, test::Trials{block});
     const DeviceTensor token(DType::i32, {1, S, T}, std::vector<test::Ints>{tokens});
-    const DeviceTensor target(DType::i32, {1, S, T}, std::vector<test::Ints>{targets});
+    const model::EvalSet set(stream, S, "");
+    const DeviceTensor target(DType::i32, {1, S, T}, std::vector<test::Ints>{set.targets});
     const DeviceTensor loss(DType::f32, {1, S, T}), predicted(DType::i32, {1, S, T});
-    proxy.evaluate(gpu.ctx, data, model::Weights(matrices, weights), token, target, loss, predicted);
+    proxy.evaluate(gpu.ctx, data, model::Weights(matrices, weights), token, target, loss, predicted, {},
+                   set.most_targets);
     const test::Vector losses = loss.values(0), predictions = predicted.values(0);
     const std::vector<float> l(losses.begin(), losses.end());
     const test::Ints answers(predictions.begin(), predictions.end());
-    const model::EvalSet set(stream, S, "");
     model::SetResult result;
     for (const std::int32_t position : set.scored) {
       CHECK(distance[test::at(position)] > 0);
@@ -280,12 +290,22 @@ void test_evaluation(bool small, const std::string& precision) {
 
 TEST_CASE("cohort on the GPU: five different trials end with the bits each has alone", "[gpu][cohort][sanitize]") {
   if (!gpu_here()) return;
-  test_together(true, GENERATE("fp32", "bf16"));
+  test_together(five(true, GENERATE("fp32", "bf16")));
 }
 
 TEST_CASE("cohort on the GPU: five different larger trials end with the bits each has alone", "[gpu][cohort][large]") {
   if (!real_gpu_here()) return;
-  test_together(false, GENERATE("fp32", "bf16"));
+  test_together(five(false, GENERATE("fp32", "bf16")));
+}
+
+TEST_CASE("cohort on the GPU: bits are a trial's own where the head runs on few rows", "[gpu][cohort]") {
+  if (!gpu_here()) return;
+  test_together(mqars(true, GENERATE("fp32", "bf16")));
+}
+
+TEST_CASE("cohort on the GPU: bits are a larger trial's own where the head runs on few rows", "[gpu][cohort][large]") {
+  if (!real_gpu_here()) return;
+  test_together(mqars(false, GENERATE("fp32", "bf16")));
 }
 
 TEST_CASE("cohort on the GPU: trials that leave do not change the bits of those that stay", "[gpu][cohort]") {
@@ -324,6 +344,11 @@ TEST_CASE("cohort on the GPU: trains as the CPU does in fp32", "[gpu][cohort]") 
   test_curve(five(true, "fp32"), 9);
 }
 
+TEST_CASE("cohort on the GPU: trains as the CPU does in fp32 where the head runs on few rows", "[gpu][cohort]") {
+  if (!gpu_here()) return;
+  test_curve(mqars(true, "fp32"), 9);
+}
+
 TEST_CASE("cohort on the GPU: trains as the CPU does in fp32 where a decoder answers", "[gpu][cohort][decoder]") {
   if (!gpu_here()) return;
   test_curve(compressions(true), 6);
@@ -333,6 +358,7 @@ TEST_CASE("cohort on the GPU: trains as the CPU does in fp32 for twenty steps", 
   if (!real_gpu_here()) return;
   test_curve(five_trials(), 20);
   test_curve(five(false, "fp32"), 20);
+  test_curve(mqars(false, "fp32"), 20);
   test_curve(compressions(false), 20);
 }
 

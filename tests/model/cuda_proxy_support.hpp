@@ -2,6 +2,7 @@
 // predictions) from the CPU in fp64 and from the GPU in fp32 or bf16.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ struct Problem {
   std::vector<model::Design> designs;  // a trial each
   std::int64_t batch = 1;
   model::Head head;
+  std::int64_t most_targets = 0;  // what the GPU is told
   Trials weights;
   std::vector<Ints> tokens, targets;
 
@@ -46,6 +48,20 @@ struct Problem {
     }
   }
 
+  // Leaves 1 to n targets of each sequence.
+  void keep_targets(std::int64_t n, std::uint64_t seed) {
+    Random random(seed);
+    most_targets = n;
+    for (Ints& target : targets) {
+      const Ints whole = target;
+      target.assign(whole.size(), -1);
+      for (std::int64_t first = 0; first < batch * shape().context; first += shape().context) {
+        for (const auto t : random.integers(n, 0, static_cast<int>(shape().context) - 1)) {
+          target[at(first + t)] = std::max(whole[at(first + t)], 0);
+        }
+      }
+    }
+  }
   [[nodiscard]] model::ParameterTable parameters() const {
     return model::Proxy(designs.front(), DType::f32, {}, head).parameters();
   }
@@ -113,8 +129,9 @@ inline Answer answer_of_gpu(Gpu& gpu, const Problem& problem, DType type, std::i
       targets(DType::i32, {count, B, T}, problem.targets, at(first)), predicted(DType::i32, {count, B, T});
   const DeviceTensor loss(DType::f32, {count, B, T}), eval_loss(DType::f32, {count, B, T});
   const model::Weights both(matrices, weights);
-  proxy.loss_and_gradients(gpu.ctx, layout, both, tokens, targets, problem.scale(), loss, grads);
-  proxy.evaluate(gpu.ctx, layout, both, tokens, targets, eval_loss, predicted);
+  const std::int64_t most = problem.most_targets;
+  proxy.loss_and_gradients(gpu.ctx, layout, both, tokens, targets, problem.scale(), loss, grads, most);
+  proxy.evaluate(gpu.ctx, layout, both, tokens, targets, eval_loss, predicted, {}, most);
   for (const auto* t : {&weights, &grads, &loss, &eval_loss, &predicted}) t->check_fences();
   return {grads.all(), loss.all(), eval_loss.all(), predicted.all(), {}};
 }

@@ -132,12 +132,52 @@ const std::vector<std::string> kLayouts14{"swa:1 swa:13/nope/sink", "swa:14/sink
 const std::vector<std::string> kLayouts514{"swa:1/sink full swa:513", "swa:513/nope swa:514 swa:64/sink",
                                            "swa:515/sink swa:1 full/nope"};
 
+// The head sees few rows; all else, the gradients of what is below it above all, as with all rows.
+void test_few_targets(DType type, const std::vector<std::string>& layouts, const Shape& shape, std::int64_t trials,
+                      std::int64_t batch, std::int64_t most) {
+  Gpu gpu;
+  Problem problem(layouts, shape, trials, batch, 15);
+  problem.keep_targets(most, 16);
+  INFO("d " << shape.d_model << ", T " << shape.context << ", P " << trials << ", targets " << most);
+  const Answer got = answer_of_gpu(gpu, problem, type, 0, trials);
+  check_alone(gpu, problem, type, got);
+  problem.most_targets = 0;
+  const Answer whole = answer_of_gpu(gpu, problem, type, 0, trials);
+  // Of the whole gradient, norm-wise: sums over rows in another order, in bf16 of rounded parts.
+  const double limit = type == DType::f32 ? kF32 : 4 * kFloor;
+  const auto all = [](const Vector& v) { return v; };
+  CHECK(overall(got.grads, whole.grads, all) <= limit);
+  CHECK(overall(got.loss, whole.loss, all) <= limit);
+  CHECK(overall(got.eval_loss, whole.eval_loss, all) <= limit);
+  if (type != DType::f32) return;
+  const Answer want = answer_of_cpu(problem);
+  check_gradients(problem, got, want);
+  check_evaluation(problem, got, want);
+}
+
 }  // namespace
 
 TEST_CASE("proxy on the GPU in fp32: loss, gradients and predictions of the CPU", "[gpu][proxy][sanitize]") {
   if (!gpu_here()) return;
   test_f32(kLayouts8, shape_of(32, 4, 2, 8, 48, 23, 8, true), 3, 3);
   test_f32(kLayouts14, shape_of(40, 3, 1, 10, 0, 33, 14, false), 1, 2);
+}
+
+TEST_CASE("proxy on the GPU: the same loss and gradients where the head runs on few rows", "[gpu][proxy][sanitize]") {
+  if (!gpu_here()) return;
+  const DType type = GENERATE(DType::f32, DType::bf16);
+  test_few_targets(type, kLayouts8, shape_of(32, 2, 1, 32, 48, 23, 8, true), 3, 3, 4);
+  test_few_targets(type, kLayouts14, shape_of(40, 1, 1, 32, 0, 33, 14, false), 1, 2, 1);
+  test_few_targets(type, kLayouts14, shape_of(32, 1, 1, 32, 40, 17, 14, true), 32, 1, 3);
+}
+
+TEST_CASE("proxy on the GPU: the same loss and gradients where the head runs on few rows of many",
+          "[gpu][proxy][large]") {
+  if (!gpu_here()) return;
+  const DType type = GENERATE(DType::f32, DType::bf16);
+  test_few_targets(type, kLayouts514, shape_of(64, 2, 1, 32, 192, 128, 514, true), 3, 2, 100);
+  test_few_targets(type, {"full*2"}, shape_of(64, 1, 1, 64, 0, 8192, 64, true), 2, 16, 4);
+  test_few_targets(type, {"swa:7 full/nope"}, shape_of(128, 2, 2, 64, 384, 512, 33, false), 32, 3, 16);
 }
 
 TEST_CASE("proxy on the GPU in fp32: a decoder's loss, gradients and predictions of the CPU",
