@@ -92,9 +92,9 @@ TaskSpec recall_task(std::int64_t keys, std::int64_t values, double repeat) {
 
 std::string task_json(const TaskSpec& spec) {
   nlohmann::json json = {{"name", spec.name}};
-  for (const auto& [name, value] : spec.values) {
-    if (name == "train_sequences" && value == TaskValue(std::int64_t{0})) continue;
-    std::visit([&](const auto& v) { json[name] = v; }, value);
+  for (const auto& entry : spec.values) {
+    if (entry.first == "train_sequences" && entry.second == TaskValue(std::int64_t{0})) continue;
+    std::visit([&](const auto& v) { json[entry.first] = v; }, entry.second);
   }
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
