@@ -181,17 +181,17 @@ std::unique_ptr<Task> validate_task(const TaskSpec& spec, const Shape& shape) {
 }
 
 // Sequences that repeat would count twice.
-void check_sequences(const EvalPlan& plan, const Task& task) {
-  const std::int64_t most = task.evaluation_sequences();
-  if (most > 0 && EvalSuite::sequences_at(task, plan) > most) {
-    throw InputError(
-        fmt::format("recipe.eval.sequences is {}, but the evaluation text holds {} sequences of {} tokens; lower it or "
-                    "the context, or raise task.validation",
-                    plan.sequences, most, task.context()));
+void check_sequences(const EvalPlan& plan, const Task& task, std::int64_t trained) {
+  const std::int64_t most = task.evaluation_sequences(), wanted = EvalSuite::sequences_at(task, plan, trained);
+  if (most > 0 && wanted > most) {
+    throw InputError(fmt::format(
+        "recipe.eval.sequences is {}, but the evaluation text holds {} sequences of {} tokens, not {}; lower "
+        "it or the context, or raise task.validation",
+        plan.sequences, most, task.context(), wanted));
   }
 }
 
-void validate_lengths(const EvalPlan& plan, const TaskSpec& spec) {
+void validate_lengths(const EvalPlan& plan, const TaskSpec& spec, std::int64_t context) {
   for (std::size_t i = 0; i < plan.lengths.size(); ++i) {
     const std::int64_t length = plan.lengths[i];
     check(length >= 1 && length <= std::int64_t{1} << 24, "recipe.eval.lengths", "lengths from 1 to 2^24", length);
@@ -200,7 +200,7 @@ void validate_lengths(const EvalPlan& plan, const TaskSpec& spec) {
       throw InputError(fmt::format("recipe.eval.lengths holds {} twice", length));
     }
     try {
-      check_sequences(plan, *make_task(spec, length));
+      check_sequences(plan, *make_task(spec, length), context);
     } catch (const InputError& error) {
       throw InputError(fmt::format("recipe.eval.lengths: at {} tokens: {}", length, error.what()));
     }
@@ -309,8 +309,8 @@ void validate(const Recipe& recipe, const Shape& shape) {
   const std::unique_ptr<Task> task = validate_task(recipe.task, shape);
   validate_optimizer(recipe);
   validate_plan(recipe, shape);
-  check_sequences(recipe.eval, *task);
-  validate_lengths(recipe.eval, recipe.task);
+  check_sequences(recipe.eval, *task, shape.context);
+  validate_lengths(recipe.eval, recipe.task, shape.context);
   validate_probe(recipe.eval, *task);
   validate_capability(recipe.capability, *task, recipe.eval);
   check(recipe.seed >= 0, "recipe.seeds", "0 or more", recipe.seed);

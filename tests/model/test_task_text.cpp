@@ -202,6 +202,12 @@ TEST_CASE("A text that cannot be trained on is refused with what to do", "[task]
   CHECK_NOTHROW(validate(recipe, shape));
   recipe.eval.sequences = 5;  // 300 tokens of validation hold 4 sequences of 65
   CHECK(contains(refusal([&] { validate(recipe, shape); }), "recipe.eval.sequences is 5"));
+  // At twice the context half as many sequences are evaluated: 2 of 2; at a quarter 16 of 17.
+  recipe.eval.sequences = 4;
+  recipe.eval.lengths = {128, 16};
+  CHECK_NOTHROW(validate(recipe, shape));
+  recipe.eval.lengths = {512};
+  CHECK(contains(refusal([&] { validate(recipe, shape); }), "recipe.eval.lengths: at 512 tokens"));
 }
 
 }  // namespace

@@ -299,9 +299,9 @@ TEST_CASE("fit loss recovers a noiseless law from a table and predicts what it h
 
 TEST_CASE("every command has help with an example, and the version prints", "[program]") {
   const TempDir dir;
-  for (const std::string command :
-       {"demo", "init", "describe", "enumerate", "sweep", "status", "show", "probe", "fit emergence", "fit loss",
-        "fit list", "recommend", "export", "bench train", "bench kernels", "bench fit", "completion"}) {
+  for (const std::string command : {"demo", "init", "describe", "enumerate", "sweep", "status", "show", "tasks",
+                                    "results", "probe", "fit emergence", "fit loss", "fit list", "recommend", "export",
+                                    "bench train", "bench kernels", "bench fit", "completion"}) {
     const auto run = run_program(dir, command + " --help");
     INFO(command);
     CHECK(run.code == 0);
