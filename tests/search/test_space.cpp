@@ -69,7 +69,8 @@ TEST_CASE("Every example parses, and those inside the program are the files") {
   for (const auto& entry : std::filesystem::directory_iterator(example(""))) {
     CAPTURE(entry.path().string());
     std::optional<model::TaskSpec> task;  // text*.toml take theirs from the command line
-    if (entry.path().filename().string().starts_with("text")) task = model::task_spec("text", {{"corpus", text.string()}});
+    if (entry.path().filename().string().starts_with("text"))
+      task = model::task_spec("text", {{"corpus", text.string()}});
     CHECK_FALSE(load_space(entry.path(), task).trials.empty());
     ++examples;
   }
