@@ -79,8 +79,8 @@ TaskSpec task_spec(const std::string& name, const std::map<std::string, TaskValu
   for (const auto& [key, value] : given) {
     if (spec.values.contains(key)) continue;
     const std::string meant = nearest(key, names);
-    throw InputError(fmt::format("task {} has no parameter '{}'{}; it takes {}", name, key.substr(0, 40),
-                                 meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant),
+    throw InputError(fmt::format("task {} has no parameter '{}'{} It takes: {}", name, key.substr(0, 40),
+                                 meant.empty() ? "." : fmt::format("; did you mean '{}'?", meant),
                                  fmt::join(names, ", ")));
   }
   return spec;

@@ -137,6 +137,7 @@ void add_show(Program& program) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--eval", options->task.eval, "task: an evaluation sequence");
+  command->add_flag("--reach", options->task.reach, "task: how many of its answers sliding windows reach");
 }
 
 }  // namespace hylas::cli

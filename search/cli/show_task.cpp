@@ -6,14 +6,16 @@
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "model/data/task.hpp"
 #include "model/design/input_error.hpp"
+#include "search/report/table.hpp"
 
 namespace hylas::cli {
 namespace {
 
-constexpr std::int64_t kMostShown = 65536;
+constexpr std::int64_t kMostShown = 65536, kReachSequences = 1000;
 constexpr std::size_t kAnswersShown = 12, kLineColumns = 100;
 
 struct Sequence {
@@ -93,6 +95,54 @@ std::string as_text(const model::Task& task, const ShowTask& options, const Sequ
   return text;
 }
 
+// Shares of scored answers inside the windows 4, 8, ... up to the context, counted over evaluation sequences. A window
+// of W sees an answer at a distance of at most W (model/data/task.hpp); two layers of it can pass on what is 2 W - 1
+// away.
+std::string reach(const model::Task& task, bool json) {
+  const auto T = static_cast<std::size_t>(task.context());
+  Sequence s{std::vector<std::int32_t>(T), std::vector<std::int32_t>(T), std::vector<std::int32_t>(T)};
+  std::int64_t scored = 0;
+  std::vector<std::int64_t> at(T + 2, 0);  // answers of each distance
+  for (std::int64_t i = 0; i < kReachSequences; ++i) {
+    task.sequence(0, model::Split::eval, static_cast<std::uint64_t>(i), s.tokens.data(), s.targets.data(),
+                  s.distance.data());
+    for (const std::int32_t d : s.distance) {
+      scored += d != 0 ? 1 : 0;
+      if (d > 0) ++at[static_cast<std::size_t>(d)];
+    }
+  }
+  std::partial_sum(at.begin(), at.end(), at.begin());
+  if (at.back() == 0) {
+    throw model::InputError(fmt::format("{}: no answer stands in the sequence at context {}, so no window reaches one",
+                                        task.spec().name, T));
+  }
+  const auto share = [&](std::size_t distance) {
+    return static_cast<double>(at[std::min(distance, T + 1)]) / static_cast<double>(scored);
+  };
+  using search::Align;
+  search::Table table{.columns = {{"window", Align::right}, {"one layer", Align::right}, {"two layers", Align::right}},
+                      .rows = {}};
+  nlohmann::ordered_json rows = nlohmann::json::array();
+  for (std::size_t window = 4, last = 0; last < T; last = window, window *= 2) {
+    const std::size_t W = std::min(window, T);
+    table.rows.push_back(
+        {fmt::format("{}", W), fmt::format("{:.3f}", share(W)), fmt::format("{:.3f}", share(2 * W - 1))});
+    rows.push_back({{"window", W}, {"one_layer", share(W)}, {"two_layers", share(2 * W - 1)}});
+  }
+  if (json) {
+    return nlohmann::ordered_json{{"task", nlohmann::json::parse(model::task_json(task.spec()))},
+                                  {"context", T},
+                                  {"sequences", kReachSequences},
+                                  {"scored", scored},
+                                  {"reach", rows}}
+        .dump(2);
+  }
+  return fmt::format(
+             "{}, context {}\nShare of the {} scored answers of {} evaluation sequences that windows reach:\n\n",
+             model::task_json(task.spec()), T, scored, kReachSequences) +
+         search::text_table(table);
+}
+
 }  // namespace
 
 std::string show_task(const ShowTask& options, bool json) {
@@ -101,6 +151,7 @@ std::string show_task(const ShowTask& options, bool json) {
   if (context > kMostShown)
     throw model::InputError(fmt::format("--context must be at most {} to be shown", kMostShown));
   const auto task = model::make_task(spec, context);
+  if (options.reach) return reach(*task, json);
   const auto T = static_cast<std::size_t>(context);
   Sequence s{std::vector<std::int32_t>(T), std::vector<std::int32_t>(T), std::vector<std::int32_t>(T)};
   task->sequence(static_cast<std::uint64_t>(options.data_seed), options.eval ? model::Split::eval : model::Split::train,

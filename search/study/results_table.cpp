@@ -148,14 +148,13 @@ ResultsTable results_table(const db::Store& store, const std::string& name, cons
     setting.trials.push_back(&trial);
   }
 
-  // A column for what differs.
+  // A column for what differs between those that have it (a task's parameters are its own).
+  std::map<std::string, std::set<std::string>> values_of;
+  for (const Group& group : groups) {
+    for (const auto& [field, value] : group.fields) values_of[field].insert(value);
+  }
   std::vector<std::string> varying;
-  for (const auto& [field, value] : groups.empty() ? std::map<std::string, std::string>() : groups.front().fields) {
-    std::set<std::string> values;
-    for (const Group& group : groups) {
-      const auto found = group.fields.find(field);
-      values.insert(found == group.fields.end() ? "" : found->second);
-    }
+  for (const auto& [field, values] : values_of) {
     const bool follows = field == "steps" || field == "batch" || field == "heads" || field == "kv_heads";
     if (values.size() > 1 && !follows) varying.push_back(field);
   }
