@@ -29,7 +29,10 @@ double train_flops(const search::Space& space) {
 
 std::string as_json(const search::Space& space) {
   auto designs = nlohmann::ordered_json::array();
-  for (const auto& design : space.designs) designs.push_back(search::design_json(design, model::cost_of(design)));
+  for (std::size_t i = 0; i < space.designs.size(); ++i) {
+    designs.push_back(search::design_json(space.designs[i], model::cost_of(space.designs[i])));
+    if (!space.differences.empty()) designs.back()["match_difference"] = space.differences[i];
+  }
   return nlohmann::ordered_json{{"study", space.study},
                                 {"candidates", space.counts.candidates},
                                 {"duplicates", space.counts.duplicates},
@@ -43,18 +46,18 @@ std::string as_json(const search::Space& space) {
 std::string as_text(const search::Space& space) {
   search::Table table;
   const auto right = search::Align::right;
-  table.columns = {{"design"},
-                   {"layout"},
-                   {"d", right},
-                   {"layers", right},
-                   {"N", right},
-                   {"FLOPs/token", right},
-                   {"cache bytes", right}};
-  for (const auto& design : space.designs) {
+  table.columns = {{"design"},     {"layout"},   {"d", right},           {"layers", right},
+                   {"ffn", right}, {"N", right}, {"FLOPs/token", right}, {"cache bytes", right}};
+  const bool matches = !space.differences.empty();
+  if (matches) table.columns.push_back({"off", right});
+  for (std::size_t i = 0; i < space.designs.size(); ++i) {
+    const auto& design = space.designs[i];
     const auto cost = model::cost_of(design);
     table.rows.push_back({design.id(), design.layout_text(), std::to_string(design.shape.d_model),
-                          std::to_string(design.depth()), std::to_string(cost.parameters_non_embedding),
-                          fmt::format("{:.4g}", cost.flops_train), std::to_string(cost.cache_bytes)});
+                          std::to_string(design.depth()), std::to_string(design.shape.ffn),
+                          std::to_string(cost.parameters_non_embedding), fmt::format("{:.4g}", cost.flops_train),
+                          std::to_string(cost.cache_bytes)});
+    if (matches) table.rows.back().push_back(fmt::format("{:+.2f}%", 100 * space.differences[i]));
   }
   return search::text_table(table) +
          fmt::format("\n{} designs ({} candidates, {} duplicates, {} filtered out), {} trials, {:.3g} FLOPs at most\n",

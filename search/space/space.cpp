@@ -32,10 +32,19 @@ bool passes(const Filter& filter, const Design& design) {
          filter.full_fraction.holds(model::covariates_of(design).full_fraction);
 }
 
+// What [match] brings all designs of a shape to: the quantity of its layout `to`, or of the first design.
+double target_of(const SpaceFile& file, const TomlReader& root, const Design& first) {
+  if (file.match->to.empty()) return quantity_of(*file.match, first);
+  return root.placed_at(root.place_of("match.to"), "match.to: ", [&] {
+    return quantity_of(*file.match, Design::make(file.match->to, first.shape));
+  });
+}
+
 void enumerate_designs(const SpaceFile& file, const TomlReader& root, Space& space) {
   std::unordered_set<std::string> seen;
   std::int64_t layers = 0;
   for (const model::Shape& shape : file.shapes) {
+    std::optional<double> target;  // of [match], in this shape
     for_each_candidate(file, root, [&](const Candidate& candidate) {
       Design design =
           root.placed_at(candidate.where, fmt::format("{} as {}: ", candidate.source, in_quotes(candidate.layout)),
@@ -45,12 +54,18 @@ void enumerate_designs(const SpaceFile& file, const TomlReader& root, Space& spa
         root.fail(candidate.where,
                   fmt::format("the study is larger than {} layers over all candidates; use fewer", kMostLayers));
       }
+      if (file.match) {
+        if (!target) target = target_of(file, root, design);
+        design = root.placed_at(candidate.where, fmt::format("{}: ", design.layout_text()),
+                                [&] { return matched(*file.match, design, *target); });
+      }
       ++space.counts.candidates;
       if (!seen.insert(design.id()).second) {
         ++space.counts.duplicates;
       } else if (!passes(file.filter, design)) {
         ++space.counts.filtered;
       } else {
+        if (file.match) space.differences.push_back(quantity_of(*file.match, design) / *target - 1);
         space.designs.push_back(std::move(design));
       }
     });
@@ -201,8 +216,10 @@ Space space_of(const SpaceFile& file, const TomlReader& root) {
 void append(Space& space, Space&& more, const TomlReader& root) {
   std::unordered_set<std::string> seen;
   for (const Design& design : space.designs) seen.insert(design.id());
-  for (Design& design : more.designs) {
-    if (seen.insert(design.id()).second) space.designs.push_back(std::move(design));
+  for (std::size_t i = 0; i < more.designs.size(); ++i) {
+    if (!seen.insert(more.designs[i].id()).second) continue;
+    space.designs.push_back(std::move(more.designs[i]));
+    if (!more.differences.empty()) space.differences.push_back(more.differences[i]);
   }
   space.counts.candidates += more.counts.candidates;
   space.counts.duplicates += more.counts.duplicates;

@@ -2,7 +2,7 @@
 //
 // A space holds layout patterns with `{name}` holes, axes that fill the holes, arrangements ("every way to place
 // `count` layers `place` among `layers`"), one or more shapes, filters, a recipe and a strategy; search/space/examples/
-// shows all of it. Parsing trains nothing and writes nothing.
+// shows all of it; [match] (match.hpp) gives all designs one size. Parsing trains nothing and writes nothing.
 //
 // A [[variant]] is the whole space again with other parameters of the task, another task, context, batch or steps;
 // their trials follow one another. Order is deterministic: shapes as written; inside a shape patterns as written, then
@@ -44,6 +44,7 @@ struct SpaceCounts {
 struct Space {
   std::string study;                    // [study] name
   std::vector<model::Design> designs;   // no two with one id
+  std::vector<double> differences;      // [match]: each design's quantity / the reference's - 1; empty without
   std::vector<model::Recipe> recipes;   // those of designs[0]: see recipes_of(); of the first variant
   std::vector<model::Recipe> variants;  // the first recipe of each [[variant]]; empty where there are none
   Strategy strategy;

@@ -318,7 +318,7 @@ bool is_hole_name(std::string_view name) {
 }
 
 std::vector<std::string> root_keys() {
-  return {"study", "shape", "space", "axes", "filter", "task", "recipe", "capability", "strategy", "variant"};
+  return {"study", "shape", "space", "axes", "match", "filter", "task", "recipe", "capability", "strategy", "variant"};
 }
 
 namespace {
@@ -332,6 +332,7 @@ SpaceFile read_space_file(const TomlReader& root, const std::optional<model::Tas
   file.shapes = read_shapes(root, file.recipe.task, variant);
   read_layouts(root, file);
   file.axes = read_axes(root);
+  file.match = read_match(root);
   file.filter = read_filter(root);
   read_recipe(root, file);
   if (variant.batch) file.recipe.batch = *variant.batch;

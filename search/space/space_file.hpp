@@ -2,12 +2,14 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "model/design/shape.hpp"
 #include "model/recipe.hpp"
+#include "search/space/match.hpp"
 #include "search/space/space.hpp"
 #include "search/space/toml_reader.hpp"
 
@@ -50,6 +52,7 @@ struct SpaceFile {
   std::vector<Arrangement> arrangements;
   std::vector<Axis> axes;
   Filter filter;
+  std::optional<Match> match;
   model::Recipe recipe;  // what all runs share
   RecipeAxes recipe_axes;
   std::int64_t tokens = 0;  // 0: recipe.steps holds
