@@ -27,7 +27,7 @@ struct Schedule {
 // When evaluations happen: at step 0, then at log-spaced steps, each `growth` (rounded down to whole steps) after the
 // last but at least `min_steps`, and at the last step. MATHS 3 wants growth <= 0.08 for interval-censored D50.
 struct EvalPlan {
-  std::int64_t sequences = 128;  // of the evaluation split, the same for all seeds
+  std::int64_t sequences = 96;  // of the evaluation split, the same for all seeds
   double growth = 0.08;
   std::int64_t min_steps = 10;
   std::vector<std::int64_t> lengths = {};  // other contexts to evaluate at; metrics end in "@LENGTH"

@@ -107,7 +107,7 @@ TEST_CASE("Canonical JSON has sorted keys, shortest numbers, and one spelling fo
   CHECK(
       text ==
       R"({"batch":16,"beta1":0.9,"beta2":0.95,"capability":{"metric":"accuracy/far","stop_at":0.9,"threshold":0.5},)"
-      R"("clip":1.0,"data_seed":1,"embed_std":0.3,"eps":1e-08,"eval":{"growth":0.08,"min_steps":10,"sequences":128},)"
+      R"("clip":1.0,"data_seed":1,"embed_std":0.3,"eps":1e-08,"eval":{"growth":0.08,"min_steps":10,"sequences":96},)"
       R"("learning_rate":0.004,"precision":"fp32","schedule":{"decay_fraction":0.2,"final_ratio":0.0,"kind":"constant",)"
       R"("warmup_steps":50},"seed":1,"steps":1000,"task":{"keys":16,"name":"recall","repeat":0.4,"values":16},)"
       R"("weight_decay":0.1})");
@@ -151,7 +151,7 @@ TEST_CASE("JSON that is no recipe is refused, with the key") {
                  "schedule.kind must be constant, cosine or wsd"));
   CHECK(contains(parse_error(replaced(good, "\"recall\"", "\"recal\"")),
                  "there is no task 'recal'; did you mean 'recall'?"));
-  CHECK(contains(parse_error(replaced(good, "{\"growth\":0.08,\"min_steps\":10,\"sequences\":128}", "7")), "eval"));
+  CHECK(contains(parse_error(replaced(good, "{\"growth\":0.08,\"min_steps\":10,\"sequences\":96}", "7")), "eval"));
   CHECK(contains(parse_error("[]"), "must be an object"));
   CHECK(contains(parse_error("{"), "not valid JSON"));
   CHECK(contains(parse_error(""), "not valid JSON"));

@@ -56,7 +56,7 @@ TEST_CASE("The demo is the study of TASKS 1 at d 32: 7 designs, 3 seeds") {
     CHECK(recipe.weight_decay == 0.1);
     CHECK(recipe.schedule == model::Schedule{});
     CHECK(recipe.task == model::recall_task(16, 16, 0.4));
-    CHECK(recipe.eval == model::EvalPlan{128, 0.08, 10});
+    CHECK(recipe.eval == model::EvalPlan{96, 0.08, 10});
     CHECK(recipe.capability == model::Capability{"accuracy/far", 0.5, 0.9});
   }
 }
