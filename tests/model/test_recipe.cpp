@@ -126,7 +126,7 @@ TEST_CASE("Probe sequences are in the keys and the protocol where they are asked
   Recipe plain, probed;
   probed.eval.probe_sequences = 8;
   CHECK(plain.canonical_json().find("probe") == std::string::npos);
-  CHECK(contains(probed.canonical_json(), R"("min_steps":10,"probe_sequences":8,"sequences":128)"));
+  CHECK(contains(probed.canonical_json(), R"("min_steps":10,"probe_sequences":8,"sequences":96)"));
   CHECK(recipe_from_json(probed.canonical_json()) == probed);
   CHECK(recipe_from_json(plain.canonical_json()) == plain);
   CHECK(contains(parse_error(replaced(probed.canonical_json(), "\"probe_sequences\":8", "\"probe_sequences\":0.5")),
