@@ -63,6 +63,7 @@ search::EmergenceData read_table(const Options& options) {
   auto terms = options.fit.terms;
   terms.insert(terms.end(), options.fit.cure_terms.begin(), options.fit.cure_terms.end());
   for (const auto& set : sets_to_compare(options)) terms.insert(terms.end(), set.begin(), set.end());
+  if (options.fit.terms.empty()) terms.insert(terms.end(), {"gdn", "mamba2", "lightning"});  // as hylas export has them
   asked.columns = parse_pairs("--columns", options.columns, roles);
   asked.indicators = search::indicator_columns(table, terms);
   asked.metric = options.metric;

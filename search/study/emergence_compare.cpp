@@ -76,14 +76,14 @@ fitting::HoldOutRule hold_out_rule(const EmergenceData& data, const std::string&
 fitting::HoldOut hold_out(const EmergenceData& data, const EmergenceFitOptions& options,
                           const fitting::HoldOutRule& rule) {
   need_f3(options, "--holdout");
-  return fitting::hold_out(emergence_runs(data), fitting_options(options), rule);
+  return fitting::hold_out(emergence_runs(data), fitting_options(data, options), rule);
 }
 
 Comparison compare_terms(const EmergenceData& data, const EmergenceFitOptions& options,
                          const fitting::EmergenceFit& fit, const std::vector<std::vector<std::string>>& against,
                          const fitting::CompareOptions& compare) {
   const bool curves = options.law == "F1";
-  auto base = fitting_options(options);
+  auto base = fitting_options(data, options);
   base.terms = fit.columns.names;
   Comparison comparison;
   std::vector<fitting::Candidate> candidates = {{name_of(base.terms), base}};
@@ -113,7 +113,7 @@ Comparison compare_terms(const EmergenceData& data, const EmergenceFitOptions& o
 fitting::AsymptoteTest common_asymptote(const EmergenceData& data, const EmergenceFitOptions& options, int simulations,
                                         std::uint64_t seed) {
   fitting::AsymptoteOptions asked;
-  asked.terms = fitting_options(options).terms;
+  asked.terms = fitting_options(data, options).terms;
   asked.replicates = simulations;
   asked.seed = seed;
   asked.threads = options.threads;

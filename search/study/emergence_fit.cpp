@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "fitting/input_error.hpp"
 #include "model/design/input_error.hpp"
@@ -43,6 +45,19 @@ void check_profile(const fitting::Fit& fit, const std::vector<std::string>& prof
   }
 }
 
+// Indicators (the shares of recurrent mixers) in which the designs differ.
+std::vector<std::string> differing_indicators(const EmergenceData& data) {
+  std::map<std::string, std::set<double>> values;
+  for (const auto& design : data.designs) {
+    for (const auto& [name, value] : design.x.indicators) values[name].insert(value);
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, seen] : values) {
+    if (seen.size() > 1) names.push_back(name);
+  }
+  return names;
+}
+
 }  // namespace
 
 void check_terms(const char* flag, const EmergenceData& data, const std::vector<std::string>& terms) {
@@ -65,9 +80,13 @@ void check_terms(const char* flag, const EmergenceData& data, const std::vector<
                                       flag, dropped.front().first, dropped.front().second));
 }
 
-fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options) {
+fitting::EmergenceOptions fitting_options(const EmergenceData& data, const EmergenceFitOptions& options) {
   fitting::EmergenceOptions chosen;
-  if (!options.terms.empty()) chosen.terms = options.terms;
+  if (options.terms.empty()) {
+    for (const std::string& name : differing_indicators(data)) chosen.terms.push_back(name);
+  } else {
+    chosen.terms = options.terms;
+  }
   if (options.terms == std::vector<std::string>{"none"}) chosen.terms.clear();
   chosen.sandwich = options.sandwich;
   chosen.cure_terms = options.cure_terms;
@@ -83,15 +102,15 @@ fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFi
     throw fitting::InputError(data.title +
                               ": no run was evaluated below the threshold or twice above it; train longer");
   }
-  if (!options.terms.empty()) check_terms("--terms", data, fitting_options(options).terms);
+  if (!options.terms.empty()) check_terms("--terms", data, fitting_options(data, options).terms);
   check_terms("--cure-terms", data, options.cure_terms);
   check_crossings(data);
   if (options.law != "F3" && options.law != "F1") {
     throw model::InputError(options.law == "F2" ? "F2 is a law of losses: hylas fit loss --law efficiency"
                                                 : "--law '" + options.law + "' is none of F1, F3; see: hylas fit list");
   }
-  auto fit = options.law == "F3" ? fitting::fit_emergence_time(emergence_runs(data), fitting_options(options))
-                                 : fitting::fit_emergence_curve(curve_runs(data), fitting_options(options));
+  auto fit = options.law == "F3" ? fitting::fit_emergence_time(emergence_runs(data), fitting_options(data, options))
+                                 : fitting::fit_emergence_curve(curve_runs(data), fitting_options(data, options));
   check_profile(fit.fit, options.profile);
   return fit;
 }

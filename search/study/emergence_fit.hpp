@@ -17,8 +17,10 @@
 namespace hylas::search {
 
 struct EmergenceFitOptions {
-  std::string law = "F3";          // or "F1"
-  std::vector<std::string> terms;  // empty: all of default_terms() that the designs can tell apart; "none": none
+  std::string law = "F3";  // or "F1"
+  // Empty: all of default_terms() that the designs can tell apart, and the recurrent mixers they differ in; "none":
+  // none.
+  std::vector<std::string> terms;
   std::vector<std::string> cure_terms;
   bool cure = true;
   double level = 0.9;
@@ -27,7 +29,7 @@ struct EmergenceFitOptions {
   int threads = 0;
 };
 
-[[nodiscard]] fitting::EmergenceOptions fitting_options(const EmergenceFitOptions& options);
+[[nodiscard]] fitting::EmergenceOptions fitting_options(const EmergenceData& data, const EmergenceFitOptions& options);
 // Terms that a person asked for by name are fitted or refused, never dropped; `flag` is what the message names.
 void check_terms(const char* flag, const EmergenceData& data, const std::vector<std::string>& terms);
 [[nodiscard]] fitting::EmergenceFit fit_emergence(const EmergenceData& data, const EmergenceFitOptions& options = {});

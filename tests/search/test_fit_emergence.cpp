@@ -58,6 +58,20 @@ TEST_CASE("fit emergence finds the simulated slopes in a table, under either law
   }
 }
 
+// Proves that designs with recurrent mixers get their own shift without being asked for: the same table, its shift of
+// -.60 named after a mixer.
+TEST_CASE("the recurrent mixers in which designs differ are terms of the law", "[program][fit]") {
+  const TempDir dir;
+  std::string table = emergence_csv({});
+  table.replace(table.find(",nope,"), 6, ",gdn,");
+  dir.write("runs.csv", table);
+  const auto found = parameters(fit_of(dir, "--input runs.csv"));
+  REQUIRE(found.contains("gdn"));
+  CHECK(found.at("gdn")["estimate"].get<double>() == Approx(-0.60).margin(0.12));
+  CHECK_FALSE(found.contains("mamba2"));
+  CHECK_FALSE(parameters(fit_of(dir, "--input runs.csv --terms ln_N,ln_window")).contains("gdn"));
+}
+
 TEST_CASE("rows may stand in any order, columns may have any name, and three formats read the same", "[program][fit]") {
   const TempDir dir;
   dir.write("a.csv", emergence_csv({}));
