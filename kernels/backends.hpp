@@ -7,11 +7,15 @@
 #include "kernels/attention.hpp"
 #include "kernels/attention_probe.hpp"
 #include "kernels/broadcast_last.hpp"
+#include "kernels/decay_gates.hpp"
 #include "kernels/embed.hpp"
+#include "kernels/gated_norm.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/linear_cross_entropy.hpp"
 #include "kernels/memory.hpp"
 #include "kernels/qkv_rope.hpp"
+#include "kernels/recurrence.hpp"
+#include "kernels/short_conv.hpp"
 #include "kernels/swiglu.hpp"
 
 namespace hylas::kernels {
@@ -33,8 +37,16 @@ decltype(kernels::attention_forward) attention_forward;
 decltype(kernels::attention_backward) attention_backward;
 decltype(kernels::attention_probe_forward) attention_probe_forward;
 decltype(kernels::attention_probe_statistics) attention_probe_statistics;
+decltype(kernels::recurrence_forward) recurrence_forward;
+decltype(kernels::recurrence_backward) recurrence_backward;
 decltype(kernels::swiglu_forward) swiglu_forward;
 decltype(kernels::swiglu_backward) swiglu_backward;
+decltype(kernels::short_conv_forward) short_conv_forward;
+decltype(kernels::short_conv_backward) short_conv_backward;
+decltype(kernels::decay_gates_forward) decay_gates_forward;
+decltype(kernels::decay_gates_backward) decay_gates_backward;
+decltype(kernels::gated_norm_forward) gated_norm_forward;
+decltype(kernels::gated_norm_backward) gated_norm_backward;
 decltype(kernels::linear_cross_entropy_train) linear_cross_entropy_train;
 decltype(kernels::linear_cross_entropy_eval) linear_cross_entropy_eval;
 decltype(kernels::grad_norm) grad_norm;
@@ -62,8 +74,16 @@ decltype(kernels::attention_forward) attention_forward;
 decltype(kernels::attention_backward) attention_backward;
 decltype(kernels::attention_probe_forward) attention_probe_forward;
 decltype(kernels::attention_probe_statistics) attention_probe_statistics;
+decltype(kernels::recurrence_forward) recurrence_forward;
+decltype(kernels::recurrence_backward) recurrence_backward;
 decltype(kernels::swiglu_forward) swiglu_forward;
 decltype(kernels::swiglu_backward) swiglu_backward;
+decltype(kernels::short_conv_forward) short_conv_forward;
+decltype(kernels::short_conv_backward) short_conv_backward;
+decltype(kernels::decay_gates_forward) decay_gates_forward;
+decltype(kernels::decay_gates_backward) decay_gates_backward;
+decltype(kernels::gated_norm_forward) gated_norm_forward;
+decltype(kernels::gated_norm_backward) gated_norm_backward;
 decltype(kernels::linear_cross_entropy_train) linear_cross_entropy_train;
 decltype(kernels::linear_cross_entropy_eval) linear_cross_entropy_eval;
 decltype(kernels::grad_norm) grad_norm;

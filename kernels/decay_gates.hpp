@@ -1,15 +1,15 @@
 // decay_gates: log decay and write strength of each token and head, from columns of a recurrent mixer's projection.
 //
-//   proj [P, B, T, W]   a_log, dt_bias [P, H]   g, beta [P, B, T, H]      step = softplus(proj[step_at + h step_stride]
-//   + dt_bias)
+//   proj [P, B, T, W]   a_log, dt_bias [P, H]   g, beta [P, B, T, H]
 //
+//   step = softplus(proj[step_at + h step_stride] + dt_bias)
 //   g = -exp(a_log) step
 //   beta = sigmoid(proj[beta_at + h beta_stride]) for Gated DeltaNet; beta = step (Delta) where beta_is_step, for
 //   Mamba-2
 //
 // backward writes those columns of dproj (no others) and adds to da_log and ddt_bias. softplus and its derivative do
-// not overflow. dtypes: f32 or f64; on a GPU also bf16 for proj and dproj, all else then f32. Sources: arXiv
-// 2412.06464, 2405.21060.
+// not overflow. dtypes: f32 or f64; on a GPU also bf16 for proj and dproj, all else then f32, and at most 256 heads.
+// Sources: arXiv 2412.06464, 2405.21060.
 #pragma once
 
 #include <cstdint>

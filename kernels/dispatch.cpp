@@ -9,7 +9,7 @@ namespace hylas::kernels {
 namespace {
 
 template <auto on_cpu, auto on_gpu, class... Arguments>
-void run(Context& ctx, const Arguments&... arguments) {
+void run(Context& ctx, Arguments&... arguments) {
   if (ctx.device.kind == DeviceKind::cpu) {
     on_cpu(ctx, arguments...);
   } else if constexpr (with_cuda) {
@@ -83,12 +83,48 @@ void attention_probe_statistics(Context& ctx, const Heads& heads, const Attentio
   run<cpu::attention_probe_statistics, cuda::attention_probe_statistics>(ctx, heads, data, queries, qkv, statistics,
                                                                          top);
 }
+void recurrence_forward(Context& ctx, const Recurrence& shape, const RecurrenceInputs& in, const Tensor& out,
+                        RecurrenceSaved& saved) {
+  run<cpu::recurrence_forward, cuda::recurrence_forward>(ctx, shape, in, out, saved);
+}
+void recurrence_backward(Context& ctx, const Recurrence& shape, const RecurrenceInputs& in,
+                         const RecurrenceSaved& saved, const Tensor& dout, const RecurrenceGradients& gradients) {
+  run<cpu::recurrence_backward, cuda::recurrence_backward>(ctx, shape, in, saved, dout, gradients);
+}
 void swiglu_forward(Context& ctx, const Tensor& gate_up, const Tensor& out) {
   run<cpu::swiglu_forward, cuda::swiglu_forward>(ctx, gate_up, out);
 }
 void swiglu_backward(Context& ctx, const Tensor& dout, const Tensor& gate_up, const Tensor& dgate_up,
                      const Tensor& act) {
   run<cpu::swiglu_backward, cuda::swiglu_backward>(ctx, dout, gate_up, dgate_up, act);
+}
+void short_conv_forward(Context& ctx, const ShortConv& conv, const Tensor& proj, const Tensor& weight,
+                        const Tensor& bias, const Tensor& out) {
+  run<cpu::short_conv_forward, cuda::short_conv_forward>(ctx, conv, proj, weight, bias, out);
+}
+void short_conv_backward(Context& ctx, const ShortConv& conv, const Tensor& proj, const Tensor& weight,
+                         const Tensor& bias, const Tensor& dout, const Tensor& dproj, const Tensor& dweight,
+                         const Tensor& dbias) {
+  run<cpu::short_conv_backward, cuda::short_conv_backward>(ctx, conv, proj, weight, bias, dout, dproj, dweight, dbias);
+}
+void decay_gates_forward(Context& ctx, const DecayGates& gates, const Tensor& proj, const Tensor& a_log,
+                         const Tensor& dt_bias, const Tensor& g, const Tensor& beta) {
+  run<cpu::decay_gates_forward, cuda::decay_gates_forward>(ctx, gates, proj, a_log, dt_bias, g, beta);
+}
+void decay_gates_backward(Context& ctx, const DecayGates& gates, const Tensor& proj, const Tensor& a_log,
+                          const Tensor& dt_bias, const Tensor& dg, const Tensor& dbeta, const Tensor& dproj,
+                          const Tensor& da_log, const Tensor& ddt_bias) {
+  run<cpu::decay_gates_backward, cuda::decay_gates_backward>(ctx, gates, proj, a_log, dt_bias, dg, dbeta, dproj, da_log,
+                                                             ddt_bias);
+}
+void gated_norm_forward(Context& ctx, const GatedNorm& norm, const Tensor& x, const Tensor& proj, const Tensor& weight,
+                        const Tensor& y, const Tensor& inv_rms) {
+  run<cpu::gated_norm_forward, cuda::gated_norm_forward>(ctx, norm, x, proj, weight, y, inv_rms);
+}
+void gated_norm_backward(Context& ctx, const GatedNorm& norm, const Tensor& x, const Tensor& proj, const Tensor& weight,
+                         const Tensor& inv_rms, const Tensor& dy, const Tensor& dx, const Tensor& dproj,
+                         const Tensor& dweight) {
+  run<cpu::gated_norm_backward, cuda::gated_norm_backward>(ctx, norm, x, proj, weight, inv_rms, dy, dx, dproj, dweight);
 }
 void linear_cross_entropy_train(Context& ctx, const Tensor& h, const Tensor& head, const Tensor& targets, double scale,
                                 const Tensor& loss, const Tensor& dh, const Tensor& dhead, std::int64_t most_targets) {

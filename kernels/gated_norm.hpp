@@ -9,8 +9,8 @@
 //   norm_sigmoid  y = weight RMSNorm(x) sigmoid(z)     Lightning
 //
 // backward writes dx, and the z columns of dproj (no others), and adds to dweight. y may be x in forward of infer
-// passes only (backward reads x). dtypes: f32 or f64; on a GPU also bf16, weight, dweight and inv_rms then f32.
-// Sources: arXiv 2412.06464, 2405.21060, 2501.08313.
+// passes only (backward reads x). dtypes: f32 or f64; on a GPU also bf16, weight, dweight and inv_rms then f32,
+// and n at most 8192. Sources: arXiv 2412.06464, 2405.21060, 2501.08313.
 #pragma once
 
 #include <cstdint>

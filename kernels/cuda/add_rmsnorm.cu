@@ -7,8 +7,11 @@
 // dweight: a block sums its chunk of rows in registers, the chunks (a function of rows and d) are added in order.
 #include "kernels/backends.hpp"
 #include "kernels/cuda/checks.hpp"
+#include "kernels/cuda/column_sums.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/linear.hpp"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/row_split.hpp"
 #include "kernels/cuda/vector.cuh"
 
 namespace hylas::kernels::cuda {
@@ -204,79 +207,7 @@ __global__ void __launch_bounds__(most_threads<T, N, V>(kBackwardThreads))
     }
   }
   partial += p * strides.partial + static_cast<std::int64_t>(blockIdx.x) * shape.d;
-  if (groups == 1) {
-#pragma unroll
-    for (int k = 0; k < V; ++k) {
-      const int column = (k * shape.lanes + lane) * N;
-      if (column < shape.d) store_floats<float, N>(partial + column, dw[k]);
-    }
-    return;
-  }
-  // The groups of a warp, then the warps in order.
-  float* parts = reinterpret_cast<float*>(shared_memory);  // [warps, d]
-#pragma unroll
-  for (int k = 0; k < V; ++k) {
-    const int column = (k * shape.lanes + lane) * N;
-#pragma unroll
-    for (int j = 0; j < N; ++j) {
-      for (int offset = shape.lanes; offset < 32; offset *= 2) {
-        dw[k][j] += __shfl_xor_sync(kAllLanes, dw[k][j], offset);
-      }
-    }
-    if (static_cast<int>(threadIdx.x) % 32 < shape.lanes && column < shape.d) {
-#pragma unroll
-      for (int j = 0; j < N; ++j) parts[threadIdx.x / 32 * shape.d + column + j] = dw[k][j];
-    }
-  }
-  __syncthreads();
-  for (int column = threadIdx.x; column < shape.d; column += blockDim.x) {
-    float sum = 0;
-    for (int warp = 0; warp < static_cast<int>(blockDim.x) / 32; ++warp) sum += parts[warp * shape.d + column];
-    partial[column] = sum;
-  }
-}
-
-// dweight [P, d] += the sum of partial [P, chunks, d] over chunks: 32 slices of chunks side by side, each in order,
-// then the slices in order. A block of 32 columns x 32 slices.
-__global__ void __launch_bounds__(1024)
-    add_chunks_kernel(const float* __restrict__ partial, int chunks, int d, float* __restrict__ dweight,
-                      std::int64_t partial_stride, std::int64_t dweight_stride) {
-  __shared__ float slices[32][32];
-  const int column = blockIdx.x * 32 + threadIdx.x % 32, slice = threadIdx.x / 32;
-  const int length = (chunks + 31) / 32;
-  float sum = 0;
-  if (column < d) {
-    partial += blockIdx.y * partial_stride + column;
-    const int end = min(chunks, (slice + 1) * length);
-#pragma unroll 16
-    for (int c = slice * length; c < end; ++c) sum += partial[static_cast<std::int64_t>(c) * d];
-  }
-  slices[slice][threadIdx.x % 32] = sum;
-  __syncthreads();
-  if (slice > 0 || column >= d) return;
-  for (int s = 1; s < 32; ++s) sum += slices[s][threadIdx.x];
-  dweight[blockIdx.y * dweight_stride + column] += sum;
-}
-
-// How many packets a thread holds and how many threads a row takes.
-struct Split {
-  int packets, lanes;
-};
-Split split_of(std::int64_t d, int N) {
-  const auto count = static_cast<int>((d + N - 1) / N);
-  const int packets = N == 1 ? 8 : count <= 32 ? 1 : count <= 512 ? 2 : 4;
-  const int threads = (count + packets - 1) / packets;
-  if (threads > 32) return {packets, (threads + 31) / 32 * 32};
-  int lanes = 1;
-  while (lanes < threads) lanes *= 2;
-  return {packets, lanes};
-}
-
-// Rows of a block's chunk: 16 a group, fewer where that leaves less than 256 chunks.
-std::int64_t chunk_of(std::int64_t rows, int groups) {
-  std::int64_t turns = 16;
-  while (turns > 1 && rows < 256 * turns * groups) turns /= 2;
-  return turns * groups;
+  write_column_sums<N, V>(dw, lane, groups, shape.lanes, shape.d, reinterpret_cast<float*>(shared_memory), partial);
 }
 
 // Calls f(T, N, V as constants) for the dtype, alignment and split at hand.
@@ -373,9 +304,7 @@ void add_rmsnorm_backward(Context& ctx, const Tensor& dh, const Tensor& x, const
            dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(trials)), dim3(static_cast<unsigned>(threads)),
            shared, data_of<T>(dh), data_of<T>(x), data_of<float>(weight), data_of<float>(inv_rms), data_of<T>(from),
            data_of<T>(dx), data_of<T>(h), data_of<float>(partial), static_cast<int>(chunk), shape, strides);
-    launch(ctx, add_chunks_kernel, dim3(blocks_for(d, 32), static_cast<unsigned>(trials)), dim3(1024), 0,
-           data_of<float>(partial), static_cast<int>(chunks), static_cast<int>(d), data_of<float>(dweight),
-           partial.trial_stride(), dweight.trial_stride());
+    add_chunks(ctx, partial, chunks, d, 0, dweight);
   });
 }
 

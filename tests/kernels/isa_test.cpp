@@ -5,8 +5,10 @@
 
 #include "kernels/add_rmsnorm.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/gated_norm.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/linear_cross_entropy.hpp"
+#include "kernels/short_conv.hpp"
 #include "kernels/swiglu.hpp"
 #include "tests/kernels/support.hpp"
 
@@ -53,13 +55,41 @@ std::vector<std::vector<T>> layer(bool baseline) {
   return all;
 }
 
+// The loops around a recurrence: convolution with a normalised segment, and the three gated norms.
+template <class T>
+std::vector<std::vector<T>> recurrent_rows(bool baseline) {
+  Random random(42);
+  Context ctx = context(baseline);
+  const std::int64_t t = 33, n = 43, w = 4 * n;
+  const ShortConv conv{{{{0, n, 1, n, true}, {n, n, 1, n, false}, {}}}};
+  const Memory<T> proj({1, 1, t, w}, 0, random.trials(1, t * w), 0),
+      dout({1, 1, t, 2 * n}, 0, random.trials(1, t * 2 * n), 0);
+  const Memory<T> weight({1, 2 * n, 4}, 0, random.trials(1, 8 * n), 0), bias({1, 2 * n}, 0, random.trials(1, 2 * n), 0);
+  const Memory<T> out({1, 1, t, 2 * n}, 0), dproj({1, 1, t, w}, 0, random.trials(1, t * w), 0);
+  const Memory<T> dweight({1, 2 * n, 4}, 0, random.trials(1, 8 * n), 0),
+      dbias({1, 2 * n}, 0, random.trials(1, 2 * n), 0);
+  short_conv_forward(ctx, conv, proj, weight, bias, out);
+  short_conv_backward(ctx, conv, proj, weight, bias, dout, dproj, dweight, dbias);
+  std::vector<std::vector<T>> all{out.values(0), dproj.values(0), dweight.values(0), dbias.values(0)};
+  for (const auto form : {GatedNormForm::norm_silu, GatedNormForm::silu_norm, GatedNormForm::norm_sigmoid}) {
+    const GatedNorm norm{form, 2, n, 2 * n, n, 1e-6};
+    const Memory<T> scale({1, n}, 0, random.trials(1, n), 0), dscale({1, n}, 0, random.trials(1, n), 0);
+    const Memory<T> y({1, 1, t, 2 * n}, 0), inv({1, 1, t, 2}, 0), dx({1, 1, t, 2 * n}, 0);
+    gated_norm_forward(ctx, norm, out, proj, scale, y, inv);
+    gated_norm_backward(ctx, norm, out, proj, scale, inv, dout, dx, dproj, dscale);
+    for (const auto* m : {&y, &inv, &dx, &dproj, &dscale}) all.push_back(m->values(0));
+  }
+  return all;
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("the hot loops for AVX-512 and those of the build give the same bits", "[isa]", float, double) {
-  const auto best = layer<TestType>(false);
-  const auto baseline = layer<TestType>(true);
+  const bool recurrent = GENERATE(false, true);
+  const auto best = recurrent ? recurrent_rows<TestType>(false) : layer<TestType>(false);
+  const auto baseline = recurrent ? recurrent_rows<TestType>(true) : layer<TestType>(true);
   for (std::size_t i = 0; i < best.size(); ++i) {
-    CAPTURE(i);
+    CAPTURE(recurrent, i);
     CHECK(error(best[i], Vector(baseline[i].begin(), baseline[i].end())) < tolerance<TestType>);
 #if defined(__GNUC__) && !defined(__clang__)
     CHECK(same_bits(best[i], baseline[i]));
