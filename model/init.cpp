@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/short_conv.hpp"
 #include "model/data/philox.hpp"
 
 namespace hylas::model {
@@ -19,15 +20,35 @@ double uniform(std::uint32_t high, std::uint32_t low) {
   return (static_cast<double>(bits) + 0.5) * 0x1p-52;
 }
 
-// Normal numbers 2 * pair and 2 * pair + 1 of a weight.
-std::array<double, 2> normal_pair(std::uint64_t seed, std::size_t weight, std::int64_t pair) {
+// Uniform numbers 2 * pair and 2 * pair + 1 of a weight, and the normal ones made of them.
+std::array<double, 2> uniform_pair(std::uint64_t seed, std::size_t weight, std::int64_t pair) {
   const auto index = static_cast<std::uint64_t>(pair);
   const auto r = Philox4x32::block({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
                                     static_cast<std::uint32_t>(weight), kInitStream},
                                    {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
-  const double radius = std::sqrt(-2.0 * std::log(uniform(r[0], r[1])));
-  const double angle = 2.0 * std::numbers::pi * uniform(r[2], r[3]);
+  return {uniform(r[0], r[1]), uniform(r[2], r[3])};
+}
+
+std::array<double, 2> normal_pair(std::uint64_t seed, std::size_t weight, std::int64_t pair) {
+  const auto [u, v] = uniform_pair(seed, weight, pair);
+  const double radius = std::sqrt(-2.0 * std::log(u));
+  const double angle = 2.0 * std::numbers::pi * v;
   return {radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+bool is_uniform(Init init) {
+  return init == Init::conv || init == Init::a_log || init == Init::dt_bias;
+}
+
+// A weight's value from a number u of (0, 1).
+double from_uniform(Init init, double u) {
+  if (init == Init::a_log) return std::log(1 + 15 * u);
+  if (init == Init::dt_bias) {
+    constexpr double least = 1e-3, most = 1e-1;
+    const double step = least * std::pow(most / least, u);
+    return step + std::log(-std::expm1(-step));  // softplus of it is step
+  }
+  return (2 * u - 1) / std::sqrt(static_cast<double>(kernels::kConvWidth));
 }
 
 double deviation(const StoredWeight& weight, const Recipe& recipe, int layers) {
@@ -43,11 +64,15 @@ void fill(const StoredWeight& weight, std::size_t index, const Recipe& recipe, i
     std::fill_n(out, n, weight.init == Init::one ? T(1) : T(0));
     return;
   }
-  const double std = deviation(weight, recipe, layers);
+  const bool uniform = is_uniform(weight.init);
+  const double std = uniform ? 0 : deviation(weight, recipe, layers);
+  const auto seed = static_cast<std::uint64_t>(recipe.seed);
   for (std::int64_t i = 0; i < n; i += 2) {
-    const auto [a, b] = normal_pair(static_cast<std::uint64_t>(recipe.seed), index, i / 2);
-    out[i] = static_cast<T>(std * a);
-    if (i + 1 < n) out[i + 1] = static_cast<T>(std * b);
+    const auto pair = uniform ? uniform_pair(seed, index, i / 2) : normal_pair(seed, index, i / 2);
+    for (std::int64_t k = i; k < std::min(n, i + 2); ++k) {
+      const double drawn = pair[static_cast<std::size_t>(k - i)];
+      out[k] = static_cast<T>(uniform ? from_uniform(weight.init, drawn) : std * drawn);
+    }
   }
 }
 

@@ -1,9 +1,11 @@
 // Initialisation: a trial's weights from its seed.
 //
 // embedding: normal, std recipe.embed_std; other matrices: normal, std fan_in^-1/2; mixer-output and FFN-output
-// matrices further divided by sqrt(2 * layers); norms 1; sinks 0 (MATHS 1). Element i of the k-th stored weight is a
-// function of (seed, k, i) only: Philox4x32-10 keyed by the seed, Box-Muller in double, rounded once to the block's
-// dtype. So trials that differ only in their windows start equal, whatever machine, thread or cohort they are in.
+// matrices further divided by sqrt(2 * layers); norms and D 1; sinks 0 (MATHS 1); convolutions and their biases
+// uniform within +- width^-1/2; A_log = ln U(1, 16); dt_bias such that softplus(dt_bias) = exp(U(ln .001, ln .1))
+// (MATHS 2). Element i of the k-th stored weight is a function of (seed, k, i) only: Philox4x32-10 keyed by the seed,
+// Box-Muller in double for the normal ones, rounded once to the block's dtype. So trials that differ only in their
+// windows start equal, whatever machine, thread or cohort they are in.
 #pragma once
 
 #include "kernels/tensor.hpp"

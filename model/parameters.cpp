@@ -26,6 +26,12 @@ ParameterId ParameterTable::add_matrix(std::int64_t columns, const std::vector<P
   return {static_cast<int>(parameters_.size()) - 1};
 }
 
+ParameterId ParameterTable::add_conv(const std::string& name, std::int64_t channels, std::int64_t width) {
+  const ParameterId id = add_matrix(width, {{name, channels, Init::conv}});
+  stored_.back().dims = {channels, 1, width};
+  return id;
+}
+
 ParameterId ParameterTable::add_vector(const std::string& name, std::int64_t n, Init init, int sink_layer) {
   if (frozen_) throw std::logic_error("ParameterTable: add after freeze");
   parameters_.push_back({.rows = 0, .columns = n, .first_stored = stored_.size(), .stored_count = 1});

@@ -1,12 +1,14 @@
 // ParameterTable: where each weight of a proxy lies in its trial's flat block, and under which name it is stored.
 //
 // All parameters of a trial are one contiguous block of size() elements; a cohort holds blocks [P, N] for weights and
-// the same for gradients and AdamW's two moments. Matrices (embedding, q/k/v/o, gate/up/down, untied head) come first,
-// vectors (norms, sinks) after, so decay_count(), the length of the matrix part, is what kernels/adamw.hpp wants. Every
+// the same for gradients and AdamW's two moments. Matrices (embedding, projections, convolutions, untied head) come
+// first, vectors (norms, biases, sinks) after: decay_count(), the length of the matrix part, is what kernels/adamw.hpp
+// wants. Every
 // tensor starts at a multiple of 16 elements and N is a multiple of 64; the padding is zero and stays zero.
 //
 // A parameter can be several stored weights on top of each other: q, k and v are consecutive rows of one fused matrix,
-// gate and up of another. Names and row order are those of Hugging Face SmolLM3, so a checkpoint is a plain copy.
+// gate and up of another. Names and row order are those of Hugging Face (SmolLM3; for recurrent mixers the module that
+// model/mixer/ names), so a checkpoint is a plain copy.
 //
 // Use: declare with add_matrix/add_vector, then freeze(), then view() and stored(). Errors: std::logic_error for a
 // wrong order of calls. Thread-safety: const after freeze().
@@ -21,12 +23,12 @@
 namespace hylas::model {
 
 // How a weight starts (model/init.hpp gives the numbers).
-enum class Init : std::uint8_t { embedding, fan_in, output, one, zero };
+enum class Init : std::uint8_t { embedding, fan_in, output, one, zero, conv, a_log, dt_bias };
 
 // One weight as it is stored in a file.
 struct StoredWeight {
   std::string name;
-  std::vector<std::int64_t> dims;  // {out, in} or {n}
+  std::vector<std::int64_t> dims;  // {out, in}, {channels, 1, width} or {n}
   std::int64_t offset = 0;         // elements from the start of the trial's block
   Init init = Init::zero;
   int sink_layer = -1;  // >= 0: exists only for trials whose layer of this index has a sink
@@ -61,6 +63,8 @@ class ParameterTable {
   };
 
   ParameterId add_matrix(std::int64_t columns, const std::vector<Part>& parts);
+  // A depthwise convolution over time: a matrix [channels, width], stored as {channels, 1, width}.
+  ParameterId add_conv(const std::string& name, std::int64_t channels, std::int64_t width);
   ParameterId add_vector(const std::string& name, std::int64_t n, Init init, int sink_layer = -1);
   void freeze();
 

@@ -14,6 +14,7 @@
 #include "kernels/qkv_rope.hpp"
 #include "kernels/stat_dtype.hpp"
 #include "model/data/task.hpp"
+#include "model/mixer/lightning.hpp"
 
 namespace hylas::model {
 
@@ -55,8 +56,9 @@ Head head_of(const TaskSpec& task) {
 Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device, Head head) : tables_(device) {
   frame_.shape = design.shape;
   frame_.dtype = dtype;
+  frame_.device = device;
   const Shape& s = frame_.shape;
-  const Tensor position = make_tables(head == Head::decoder);
+  const Tensor position = make_tables(design.layout, head == Head::decoder);
 
   embedding_ = table_.add_matrix(s.d_model, {{"model.embed_tokens.weight", s.vocab, Init::embedding}});
   blocks_.reserve(design.layout.layers.size());
@@ -72,8 +74,34 @@ Proxy::Proxy(const Design& design, kernels::DType dtype, kernels::Device device,
 
 Proxy::~Proxy() = default;
 
+namespace {
+
+bool has_lightning(const Layout& layout) {
+  return std::any_of(layout.layers.begin(), layout.layers.end(),
+                     [](const Layer& layer) { return layer.mixer == Mixer::lightning; });
+}
+
+// [layers, heads]
+Tensor decay_table(kernels::Arena& arena, const Layout& layout, std::int64_t heads, kernels::DType dtype) {
+  const std::int64_t depth = std::ssize(layout.layers);
+  const Tensor table = arena.tensor(dtype, {depth, heads});
+  for (std::int64_t i = 0; i < depth; ++i) {
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const double decay = lightning_decay(h, heads, i, depth);
+      if (dtype == kernels::DType::f64) {
+        table.trial<double>(i)[h] = decay;
+      } else {
+        table.trial<float>(i)[h] = static_cast<float>(decay);
+      }
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
 // Made on the host, in double, for every device the same.
-Tensor Proxy::make_tables(bool positions) {
+Tensor Proxy::make_tables(const Layout& layout, bool positions) {
   const std::int64_t T = frame_.shape.context, half = frame_.shape.head_dim / 2;
   const kernels::DType dtype = kernels::stat_dtype(frame_.dtype);
   const bool here = tables_.device().kind == kernels::DeviceKind::cpu;
@@ -81,7 +109,8 @@ Tensor Proxy::make_tables(bool positions) {
   kernels::Arena& host = here ? tables_ : other;
   const auto keep = [&](const Tensor& made) {
     if (here) return made;
-    const Tensor there = tables_.tensor(dtype, {1, T, made.dim(2)});
+    const Tensor there = made.rank() == 2 ? tables_.tensor(dtype, {made.dim(0), made.dim(1)})
+                                          : tables_.tensor(dtype, {1, T, made.dim(2)});
     const auto bytes = static_cast<std::size_t>(made.size() * kernels::size_of(dtype));
     kernels::cuda::upload(there.data(), made.data(), bytes, tables_.device().index);
     return there;
@@ -90,6 +119,7 @@ Tensor Proxy::make_tables(bool positions) {
   kernels::rope_table(frame_.shape.rope_theta, cos, sin);
   frame_.cos = keep(cos);
   frame_.sin = keep(sin);
+  if (has_lightning(layout)) frame_.decay = keep(decay_table(host, layout, frame_.shape.heads, dtype));
   if (!positions) return {};
   const Tensor position = host.tensor(dtype, {1, T, frame_.shape.d_model});
   kernels::sinusoid_table(position);

@@ -80,8 +80,8 @@ class Proxy {
               const kernels::Tensor& logits) const;
 
  private:
-  // Rotations, and with `positions` the decoder's position codes, which are returned.
-  kernels::Tensor make_tables(bool positions);
+  // Rotations, decays, and with `positions` the decoder's position codes, which are returned.
+  kernels::Tensor make_tables(const Layout& layout, bool positions);
   [[nodiscard]] kernels::Tensor embed(kernels::Context& ctx, const Weights& weights,
                                       const kernels::Tensor& tokens) const;
   // The normalised output of the last layer, or of the decoder; the caller's scope gives the arena back.
@@ -89,7 +89,7 @@ class Proxy {
                                       const kernels::Tensor& tokens, std::span<const AttentionProbe> probes) const;
 
   MixerFrame frame_;
-  kernels::Arena tables_;  // what frame_.cos, frame_.sin and the decoder's position codes point to
+  kernels::Arena tables_;  // what frame_'s tables and the decoder's position codes point to
   ParameterTable table_;
   ParameterId embedding_, head_, final_norm_;
   std::vector<Block> blocks_;

@@ -5,6 +5,9 @@
 #include <array>
 
 #include "model/mixer/attention.hpp"
+#include "model/mixer/gdn.hpp"
+#include "model/mixer/lightning.hpp"
+#include "model/mixer/mamba2.hpp"
 
 namespace hylas::model {
 namespace {
@@ -14,27 +17,34 @@ using Maker = std::unique_ptr<MixerOperator> (*)(int, const MixerFrame&, Paramet
 struct Entry {
   Mixer mixer;
   Maker make;
+  bool on_gpu;
 };
 
 constexpr std::array kMixers = {
-    Entry{Mixer::full, make_attention},
-    Entry{Mixer::swa, make_attention},
+    Entry{Mixer::full, make_attention, true},
+    Entry{Mixer::swa, make_attention, true},
+    Entry{Mixer::gdn, make_gdn, false},
+    Entry{Mixer::mamba2, make_mamba2, false},
+    Entry{Mixer::lightning, make_lightning, false},
 };
 
 }  // namespace
 
-void check_mixer(Mixer mixer, int index) {
+void check_mixer(Mixer mixer, int index, kernels::DeviceKind device) {
+  const bool gpu = device == kernels::DeviceKind::cuda;
   std::string known;
   for (const Entry& entry : kMixers) {
+    if (gpu && !entry.on_gpu) continue;
     if (entry.mixer == mixer) return;
     known += (known.empty() ? "" : ", ") + std::string(name_of(entry.mixer));
   }
   throw InputError("layer " + std::to_string(index) + ": this program cannot train the mixer '" +
-                   std::string(name_of(mixer)) + "' (it can describe it); it trains: " + known);
+                   std::string(name_of(mixer)) + "'" + (gpu ? " on a GPU; it trains there: " : "; it trains: ") +
+                   known + (gpu ? "; use --device cpu" : ""));
 }
 
 std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame, ParameterTable& table) {
-  check_mixer(mixer, index);
+  check_mixer(mixer, index, frame.device.kind);
   const auto* entry = std::find_if(kMixers.begin(), kMixers.end(), [&](const Entry& e) { return e.mixer == mixer; });
   return entry->make(index, frame, table);
 }

@@ -8,7 +8,8 @@
 //              `grads`
 //
 // Shapes: x, y, dx [P, B, T, d]; weights, grads: blocks [P, N] of model/parameters.hpp; layer data [P] each.
-// `full` and `swa` are one operator: the window is data. Errors: InputError for a mixer that cannot be trained.
+// `full` and `swa` are one operator: the window is data. Recurrent mixers (recurrent.hpp) read no layer data.
+// Errors: InputError for a mixer that cannot be trained on the device.
 // Thread-safety: const after construction; a call uses only its Context.
 #pragma once
 
@@ -20,6 +21,7 @@
 #include "kernels/attention_probe.hpp"
 #include "kernels/context.hpp"
 #include "kernels/norm_linear.hpp"
+#include "kernels/recurrence.hpp"
 #include "kernels/tensor.hpp"
 #include "model/design/design.hpp"
 #include "model/parameters.hpp"
@@ -49,6 +51,7 @@ struct LayerData {
 struct MixerSaved {
   kernels::NormSaved norm;
   std::array<kernels::Tensor, 8> tensors;
+  kernels::RecurrenceSaved recurrence;
 };
 
 inline constexpr double kNormEps = 1e-6;
@@ -57,7 +60,9 @@ inline constexpr double kNormEps = 1e-6;
 struct MixerFrame {
   Shape shape;
   kernels::DType dtype = kernels::DType::f32;
+  kernels::Device device;
   kernels::Tensor cos, sin;  // {1, T, head_dim / 2}, see kernels/qkv_rope.hpp
+  kernels::Tensor decay;     // [layers, heads]: log decays of lightning; absent where no layer is one
 };
 
 class MixerOperator {
@@ -69,8 +74,8 @@ class MixerOperator {
                         const MixerSaved& saved, const kernels::Tensor& dx, const kernels::Tensor& grads) const = 0;
 };
 
-// Throws InputError, naming layer and mixer, where no operator trains it.
-void check_mixer(Mixer mixer, int index);
+// Throws InputError, naming layer and mixer, where no operator trains it on this kind of device.
+void check_mixer(Mixer mixer, int index, kernels::DeviceKind device);
 // Makes layer `index`'s mixer and declares its parameters, its norm among them, in `table`. `frame` and `table` must
 // outlive it.
 [[nodiscard]] std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame,

@@ -50,6 +50,7 @@ HeadProbe::HeadProbe(const Layout& layout, const Shape& shape, HeadQueries queri
   for (std::size_t i = 0; i < layout.layers.size(); ++i) {
     if (is_attention(layout.layers[i].mixer)) layers_.push_back(static_cast<int>(i));
   }
+  if (layers_.empty()) queries_ = {};  // nobody to ask
   for (std::int64_t i = 0; i < queries_.size(); ++i) far_ += queries_.far(i) ? 1 : 0;
 }
 

@@ -39,7 +39,7 @@ struct HeadChunks {
 class HeadProbe {
  public:
   HeadProbe() = default;
-  // layout: only which layers have attention is read. The queries are copied.
+  // layout: only which layers have attention is read. The queries are copied; none where no layer has attention.
   HeadProbe(const Layout& layout, const Shape& shape, HeadQueries queries);
   // Those of the first `sequences` sequences of a suite's set for heads (head_set()).
   HeadProbe(const Design& design, const std::vector<EvalSet>& sets, std::int64_t sequences)

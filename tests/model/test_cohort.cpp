@@ -250,7 +250,7 @@ TEST_CASE("cohort: trials that cannot train together are refused with a reason",
   CHECK_THROWS_AS(Cohort(specs, {}), model::InputError);
   CHECK_THROWS_AS(Cohort(std::vector<model::TrialSpec>{}, {}), model::InputError);
   CHECK_THROWS_AS(Cohort(five_trials(), {.threads = 1, .device = "cuda"}), model::DeviceError);
-  CHECK_THROWS_AS(Cohort({trial("full gdn", 1, 1e-3)}, {}), model::InputError);
+  CHECK_THROWS_AS(Cohort({trial("full full", 1, 1e-3), trial("full gdn", 1, 1e-3)}, {}), model::InputError);
 }
 
 TEST_CASE("cohort: learns far recall at d 32 within 400 steps", "[cohort]") {

@@ -66,13 +66,26 @@ TEST_CASE("proxy: stored weights have SmolLM3's names, do not overlap, and matri
   for (const auto& weight : tied.parameters().stored()) CHECK(weight.name != "lm_head.weight");
 }
 
-TEST_CASE("proxy: a mixer that cannot be trained is refused by name", "[proxy]") {
-  CHECK_THROWS_AS(model::Proxy(Design::make("full gdn", small_shape(true))), model::InputError);
-  try {
-    model::Proxy(Design::make("full gdn", small_shape(true)));
-  } catch (const model::InputError& error) {
-    CHECK(std::string(error.what()).find("gdn") != std::string::npos);
-    CHECK(std::string(error.what()).find("full, swa") != std::string::npos);
+TEST_CASE("proxy: a mixer that a GPU cannot train is refused there by name, with the way out", "[proxy]") {
+  using kernels::DeviceKind;
+  for (const model::Mixer mixer :
+       {model::Mixer::full, model::Mixer::swa, model::Mixer::gdn, model::Mixer::mamba2, model::Mixer::lightning}) {
+    CHECK_NOTHROW(model::check_mixer(mixer, 1, DeviceKind::cpu));
+    if (model::is_attention(mixer)) {
+      CHECK_NOTHROW(model::check_mixer(mixer, 1, DeviceKind::cuda));
+      continue;
+    }
+    std::string message;
+    try {
+      model::check_mixer(mixer, 7, DeviceKind::cuda);
+    } catch (const model::InputError& error) {
+      message = error.what();
+    }
+    for (const std::string& part : {std::string("layer 7"), std::string(model::name_of(mixer)),
+                                    std::string("full, swa"), std::string("--device cpu")}) {
+      INFO(message << " should name " << part);
+      CHECK(message.find(part) != std::string::npos);
+    }
   }
 }
 
