@@ -10,6 +10,9 @@
 namespace hylas::fitting {
 namespace {
 
+// Designs matched in size differ by up to 1% in N: a slope in it would stand for whatever else differs between them.
+constexpr double kLeastRatioOfN = 1.02;
+
 double indicator(const DesignCovariates& design, const std::string& name) {
   for (const auto& [key, value] : design.indicators) {
     if (key == name) return value;
@@ -106,6 +109,12 @@ Columns choose_columns(const std::vector<DesignCovariates>& runs, const std::vec
     Eigen::VectorXd v(rows);
     for (Eigen::Index i = 0; i < rows; ++i) v[i] = term_value(columns, runs[static_cast<std::size_t>(i)], name);
     const double norm = v.norm();
+    if (name.find("ln_N") != std::string::npos && columns.n_max < kLeastRatioOfN * columns.n_min) {
+      columns.dropped.emplace_back(name, columns.n_max > columns.n_min
+                                             ? "N differs by under 2% between runs, too little to tell its effect"
+                                             : "it is the same for every run");
+      continue;
+    }
     if (v.maxCoeff() - v.minCoeff() <= 1e-12 * std::max(1.0, norm)) {
       columns.dropped.emplace_back(name, "it is the same for every run");
       continue;

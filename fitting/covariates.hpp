@@ -3,8 +3,8 @@
 // ln N and ln window are centred at their geometric means over the runs, so that the intercept is ln D50 of an average
 // design. A design without window layers has ln window 0 and the indicator `no_swa`; one without full layers has ln
 // full fraction 0 and the indicator `no_full`. Columns that are constant over the runs, or a combination of earlier
-// ones, are dropped and named in `dropped`. Errors: InputError for a name that is neither a known term nor an indicator
-// of the runs, and for impossible values.
+// ones, are dropped and named in `dropped`; so are those of ln N where N differs by under 2%. Errors: InputError for a
+// name that is neither a known term nor an indicator of the runs, and for impossible values.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// hylas show task NAME: one sequence of a task, readably, with the scored positions marked; or how far back its answers stand.
+// hylas show task NAME: one sequence of a task, readably, with the scored positions marked; or how far back its answers
+// stand.
 #pragma once
 
 #include <cstdint>

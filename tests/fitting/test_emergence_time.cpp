@@ -279,6 +279,18 @@ TEST_CASE("small studies converge; where seeds differ by less than the evaluatio
   CHECK(on_bound > 40);
 }
 
+// Proves that designs matched in size do not get a slope in N that stands for their layouts.
+TEST_CASE("columns: ln N needs runs that differ in N") {
+  std::vector<DesignCovariates> runs(4);
+  for (std::size_t i = 0; i < 4; ++i) runs[i].parameters = 53000 + 100 * static_cast<double>(i);  // 0.6% in all
+  const Columns close = choose_columns(runs, {"ln_N"});
+  CHECK(close.names.empty());
+  REQUIRE(close.dropped.size() == 1);
+  CHECK(has(close.dropped[0].second, "under 2%"));
+  runs[3].parameters = 55000;
+  CHECK(choose_columns(runs, {"ln_N"}).names == std::vector<std::string>{"ln_N"});
+}
+
 TEST_CASE("columns: constant and collinear ones are dropped by name, unknown ones refused") {
   const auto runs = simulate(4, 1e8, 1, 0.08, 8);
   const EmergenceFit result = fit_emergence_time(runs, {});
