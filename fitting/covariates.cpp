@@ -109,7 +109,7 @@ Columns choose_columns(const std::vector<DesignCovariates>& runs, const std::vec
     Eigen::VectorXd v(rows);
     for (Eigen::Index i = 0; i < rows; ++i) v[i] = term_value(columns, runs[static_cast<std::size_t>(i)], name);
     const double norm = v.norm();
-    if (name.find("ln_N") != std::string::npos && columns.n_max < kLeastRatioOfN * columns.n_min) {
+    if ((name == "ln_N" || name == "ln_window*ln_N") && columns.n_max < kLeastRatioOfN * columns.n_min) {
       columns.dropped.emplace_back(name, columns.n_max > columns.n_min
                                              ? "N differs by under 2% between runs, too little to tell its effect"
                                              : "it is the same for every run");

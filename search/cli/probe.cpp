@@ -5,6 +5,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "model/design/layout.hpp"
+#include "model/probe/intervention.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
 #include "search/cli/store_options.hpp"
@@ -23,7 +25,7 @@ struct Options {
   search::ProbeOptions probe;
 };
 
-// --all: the study's trials that have ended and left a checkpoint.
+// --all: the study's trials that have ended, left a checkpoint, and have heads.
 std::vector<db::Trial> chosen_trials(const Options& options, const db::Store& store) {
   if (options.all == !options.trials.empty()) {
     throw model::InputError(
@@ -34,21 +36,25 @@ std::vector<db::Trial> chosen_trials(const Options& options, const db::Store& st
   for (const std::string& prefix : options.trials) trials.push_back(find_trial(store, prefix));
   if (!options.all) return trials;
   const db::Study study = search::choose_study(store, options.store.study);
-  std::size_t without = 0;
+  std::size_t without = 0, headless = 0;
   for (db::Trial& trial : store.trials(study.id)) {
     if (trial.state != db::TrialState::done && trial.state != db::TrialState::stopped) continue;
-    if (trial.checkpoint) {
+    if (model::attention_layers(model::parse_layout(trial.layout)) == 0) {
+      ++headless;
+    } else if (trial.checkpoint) {
       trials.push_back(std::move(trial));
     } else {
       ++without;
     }
   }
   if (trials.empty()) {
-    throw model::InputError(fmt::format(
-        "study '{}' has no trial to probe: {} ended without a checkpoint; sweep it into a fresh store without "
-        "--no-final-checkpoints",
-        study.name, without));
+    throw model::InputError(
+        fmt::format("study '{}' has no trial to probe: {} have no attention layer, {} ended without a checkpoint; "
+                    "sweep those into a "
+                    "fresh store without --no-final-checkpoints",
+                    study.name, headless, without));
   }
+  if (headless > 0) std::fprintf(stderr, "hylas: %zu trials without an attention layer are left out\n", headless);
   if (without > 0) std::fprintf(stderr, "hylas: %zu trials without a checkpoint are left out\n", without);
   return trials;
 }

@@ -137,7 +137,8 @@ void add_show(Program& program) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--eval", options->task.eval, "task: an evaluation sequence");
-  command->add_flag("--reach", options->task.reach, "task: how many of its answers sliding windows reach");
+  command->add_flag("--reach", options->task.reach, "task: how many of its answers sliding windows reach")
+      ->excludes("--index", "--data-seed", "--eval");  // it counts over evaluation sequences
 }
 
 }  // namespace hylas::cli

@@ -62,6 +62,11 @@ TEST_CASE("recurrent mixers are enumerated, swept and shown by the program, and 
     CHECK(probed.code == (attention ? 0 : 2));
     if (!attention) CHECK(probed.err.find("no attention layer") != std::string::npos);
   }
+  const auto all =
+      run_program(dir, "probe --db r.db --all --draws 1 --device cpu");  // the others, and how many are not
+  INFO(all.err);
+  CHECK(all.code == 0);
+  CHECK(all.err.find("without an attention layer are left out") != std::string::npos);
 }
 
 TEST_CASE("a sweep of recurrent mixers, killed and run again, gives the bits of an undisturbed one", "[run][mixer]") {
