@@ -1,11 +1,11 @@
 // Attention alone on a GPU: milliseconds forward and backward in bf16, to be set beside tests/bench/attention_torch.py.
 //   build/tests/test_kernels "[.attention_bench]"
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <vector>
 
 #include "kernels/attention.hpp"
+#include "tests/kernels/cuda_bench.hpp"
 #include "tests/kernels/cuda_support.hpp"
 
 using namespace hylas::kernels;
@@ -14,23 +14,6 @@ using namespace hylas::test;
 namespace {
 
 constexpr std::int64_t heads = 16, rows = 16384;
-
-// The median of 15 times 6 launches, in milliseconds.
-template <class Launch>
-double median_ms(const Gpu& gpu, const Launch& launch) {
-  using Clock = std::chrono::steady_clock;
-  for (int i = 0; i < 3; ++i) launch();
-  gpu.runtime.synchronize();
-  std::vector<double> ms;
-  for (int repeat = 0; repeat < 15; ++repeat) {
-    const auto start = Clock::now();
-    for (int i = 0; i < 6; ++i) launch();
-    gpu.runtime.synchronize();
-    ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count() / 6);
-  }
-  std::sort(ms.begin(), ms.end());
-  return ms[ms.size() / 2];
-}
 
 // n normal numbers, a million different ones.
 Trials noise(Random& random, std::int64_t n) {
