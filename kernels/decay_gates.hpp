@@ -7,7 +7,8 @@
 //   beta = sigmoid(proj[beta_at + h beta_stride]) for Gated DeltaNet; beta = step (Delta) where beta_is_step, for
 //   Mamba-2
 //
-// backward writes those columns of dproj (no others) and adds to da_log and ddt_bias. softplus and its derivative do
+// backward writes those columns of dproj, sets `unused` columns from unused_at on to 0 (padding that no operator reads)
+// and leaves all others alone; it adds to da_log and ddt_bias. softplus and its derivative do
 // not overflow. dtypes: f32 or f64; on a GPU also bf16 for proj and dproj, all else then f32, and at most 256 heads.
 // Sources: arXiv 2412.06464, 2405.21060.
 #pragma once
@@ -23,6 +24,7 @@ struct DecayGates {
   std::int64_t step_at = 0, step_stride = 1;
   bool beta_is_step = false;
   std::int64_t beta_at = 0, beta_stride = 1;  // not read where beta_is_step
+  std::int64_t unused_at = 0, unused = 0;
 };
 
 void decay_gates_forward(Context& ctx, const DecayGates& gates, const Tensor& proj, const Tensor& a_log,

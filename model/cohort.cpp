@@ -128,7 +128,7 @@ void check_trainable(const TrialSpec& trial, const CohortOptions& options) {
   if (device.kind == kernels::DeviceKind::cuda) check_gpu_limits(trial);
   for (std::size_t i = 0; i < trial.design.layout.layers.size(); ++i) {
     try {
-      check_mixer(trial.design.layout.layers[i].mixer, static_cast<int>(i), device.kind);
+      check_mixer(trial.design.layout.layers[i].mixer, static_cast<int>(i), trial.design.shape, device.kind);
     } catch (const InputError& error) {
       throw InputError(trial.design.layout_text() + ": " + error.what());
     }

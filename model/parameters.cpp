@@ -15,13 +15,15 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
 
 }  // namespace
 
-ParameterId ParameterTable::add_matrix(std::int64_t columns, const std::vector<Part>& parts) {
+ParameterId ParameterTable::add_matrix(std::int64_t columns, const std::vector<Part>& parts,
+                                       std::int64_t row_multiple) {
   if (frozen_) throw std::logic_error("ParameterTable: add after freeze");
   Parameter parameter{.columns = columns, .first_stored = stored_.size(), .stored_count = parts.size()};
   for (const Part& part : parts) {
     parameter.rows += part.rows;
     stored_.push_back({.name = part.name, .dims = {part.rows, columns}, .init = part.init});
   }
+  parameter.rows = round_up(parameter.rows, row_multiple);
   parameters_.push_back(parameter);
   return {static_cast<int>(parameters_.size()) - 1};
 }
@@ -50,7 +52,7 @@ std::int64_t ParameterTable::place(bool matrices, std::int64_t offset) {
       weight.offset = at;
       at += weight.size();
     }
-    offset = round_up(at, kTensorAlignment);
+    offset = round_up(offset + parameter.elements(), kTensorAlignment);
   }
   return offset;
 }

@@ -62,7 +62,9 @@ class ParameterTable {
     Init init = Init::fan_in;
   };
 
-  ParameterId add_matrix(std::int64_t columns, const std::vector<Part>& parts);
+  // row_multiple: zero rows follow the parts until the rows are a multiple of it. They belong to no stored weight; what
+  // uses the matrix keeps their gradient zero, so that they stay zero.
+  ParameterId add_matrix(std::int64_t columns, const std::vector<Part>& parts, std::int64_t row_multiple = 1);
   // A depthwise convolution over time: a matrix [channels, width], stored as {channels, 1, width}.
   ParameterId add_conv(const std::string& name, std::int64_t channels, std::int64_t width);
   ParameterId add_vector(const std::string& name, std::int64_t n, Init init, int sink_layer = -1);

@@ -35,6 +35,8 @@ void check_gates(const cpu::Check& check, const DecayGates& gates, const Tensor&
   check.rows("proj", proj, proj.dtype(), proj.trials(), proj.trial_rows(), proj.dim(-1));
   check_columns(check, "the step", gates, gates.step_at, gates.step_stride, proj);
   if (!gates.beta_is_step) check_columns(check, "beta", gates, gates.beta_at, gates.beta_stride, proj);
+  check.require(gates.unused >= 0 && gates.unused_at >= 0 && gates.unused_at + gates.unused <= proj.dim(-1),
+                "the unused columns leave proj " + cpu::describe(proj));
   check.tensor("a_log", a_log, proj.dtype(), {proj.trials(), gates.heads});
   check.tensor("dt_bias", dt_bias, proj.dtype(), {proj.trials(), gates.heads});
 }
@@ -68,6 +70,7 @@ void backward_rows(const DecayGates& gates, std::int64_t rows, std::int64_t widt
       const std::int64_t beta_at = gates.beta_at + h * gates.beta_stride;
       dproj[beta_at] = dbeta[h] * sigmoid(proj[beta_at]) * sigmoid(-proj[beta_at]);
     }
+    std::fill_n(dproj + gates.unused_at, gates.unused, T{0});
     proj += width;
     dproj += width;
     dg += gates.heads;

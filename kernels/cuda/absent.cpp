@@ -9,7 +9,7 @@ int gpu_count() noexcept {
 }
 
 std::string gpu_absence() {
-  return "this build has no CUDA; build hylas where nvcc (CUDA 12 or later) is installed, or use --device cpu";
+  return "this build has no CUDA (build hylas where nvcc of CUDA 12 or later is installed)";
 }
 
 void* device_allocate(std::size_t /*bytes*/, int /*device*/) {

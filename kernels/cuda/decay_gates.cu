@@ -17,7 +17,7 @@ constexpr int kThreads = 256;
 
 struct GatesPlan {
   std::int64_t rows;  // of a trial
-  int heads, width, step_at, step_stride, beta_at, beta_stride, beta_is_step;
+  int heads, width, step_at, step_stride, beta_at, beta_stride, beta_is_step, unused_at, unused;
   int chunk;                                                   // rows of a block
   std::int64_t proj, a_log, dt_bias, g, beta, dproj, partial;  // strides from one trial to the next
 };
@@ -88,6 +88,10 @@ __global__ void __launch_bounds__(kThreads)
       write(dproj + p * plan.dproj + beta_at, dwrite * sigmoid(x) * sigmoid(-x));
     }
   }
+  for (std::int64_t i = threadIdx.x; i < (end - begin) * plan.unused; i += kThreads) {
+    const std::int64_t row = begin + i / plan.unused;
+    write(dproj + p * plan.dproj + row * plan.width + plan.unused_at + i % plan.unused, 0.0F);
+  }
   sums[0][threadIdx.x] = a_sum;
   sums[1][threadIdx.x] = bias_sum;
   __syncthreads();
@@ -114,6 +118,8 @@ GatesPlan plan_of(const Checks& check, const DecayGates& gates, const Tensor& pr
   check.require(heads >= 1 && heads <= kThreads, "1 to 256 heads can be, are " + std::to_string(heads));
   check_columns(check, "the step", gates, gates.step_at, gates.step_stride, proj);
   if (!gates.beta_is_step) check_columns(check, "beta", gates, gates.beta_at, gates.beta_stride, proj);
+  check.require(gates.unused >= 0 && gates.unused_at >= 0 && gates.unused_at + gates.unused <= proj.dim(-1),
+                "the unused columns leave proj " + cpu::describe(proj));
   check.sized("a_log", a_log, DType::f32, trials, heads).sized("dt_bias", dt_bias, DType::f32, trials, heads);
   check.rows("g or dg", g, DType::f32, trials, rows, heads)
       .rows("beta or dbeta", beta, DType::f32, trials, rows, heads);
@@ -126,6 +132,8 @@ GatesPlan plan_of(const Checks& check, const DecayGates& gates, const Tensor& pr
   plan.beta_at = static_cast<int>(gates.beta_at);
   plan.beta_stride = static_cast<int>(gates.beta_stride);
   plan.beta_is_step = gates.beta_is_step ? 1 : 0;
+  plan.unused_at = static_cast<int>(gates.unused_at);
+  plan.unused = static_cast<int>(gates.unused);
   plan.proj = proj.trial_stride();
   plan.a_log = a_log.trial_stride();
   plan.dt_bias = dt_bias.trial_stride();

@@ -5,6 +5,9 @@
 //   A (16 x 16, bf16) a[0] = (g, 2t..2t+1)  a[1] = (g+8, 2t..)  a[2] = (g, 2t+8..)  a[3] = (g+8, 2t+8..)
 //   B (16 x 8,  bf16) b[0] = (k = 2t..2t+1, n = g)  b[1] = (k = 2t+8.., n = g)
 //   C (16 x 8,  fp32) c[0..1] = (g, 2t..2t+1)  c[2..3] = (g+8, 2t..2t+1)
+// of mma m16n8k8 with tf32 operands (fp32 with 10 bits of mantissa), C the same:
+//   A (16 x 8)  a[0] = (g, t)  a[1] = (g+8, t)  a[2] = (g, t+4)  a[3] = (g+8, t+4)
+//   B (8 x 8)   b[0] = (k = t, n = g)  b[1] = (k = t+4, n = g)
 #pragma once
 
 #include <cuda_bf16.h>
@@ -52,6 +55,21 @@ __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const std::uint32_t (
                                             std::uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// x rounded to tf32, halves away from zero.
+__device__ __forceinline__ std::uint32_t round_to_tf32(float x) {
+  std::uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;\n" : "=r"(bits) : "f"(x));
+  return bits;
+}
+// c += a b
+__device__ __forceinline__ void mma_16x8x8_tf32(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                                std::uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

@@ -7,8 +7,8 @@
 //   gates     dg_t = sum over i >= t > j of (dP * Q K^T + dA * A)_ij, over i >= t of what row i takes from the state
 //             before the chunk, over j < t of rowsum(N * K)_j, and e^{G_C} <S, dS+>: sums only, nothing cancels
 //
-// Shared memory holds one state at a time, S and then dS+, and dP and E in dO's place, so that two blocks fit a
-// multiprocessor at K = V = 128.
+// Shared memory holds one state at a time, S and then dS+, and at K = V = 128 dP and E in dO's place, so that two
+// blocks fit a multiprocessor.
 #pragma once
 
 #include "kernels/cuda/recurrence_tiles.cuh"
@@ -21,13 +21,18 @@ struct GradientPlan {
   static constexpr int q = 0;
   static constexpr int k = q + tile_bytes<K>(chunk);
   static constexpr int dout = k + tile_bytes<K>(chunk);
-  static constexpr int scores = dout;  // dP, then E, where dO was
-  static constexpr int errors = scores + tile_bytes<chunk>(chunk);
-  static constexpr int dout_bytes = V < 2 * chunk ? 2 * tile_bytes<chunk>(chunk) : tile_bytes<V>(chunk);
-  static constexpr int values = dout + dout_bytes;             // V' transposed
-  static constexpr int y = values + tile_bytes<chunk>(V);      // Y transposed
-  static constexpr int state = y + tile_bytes<chunk>(V);       // S, then dS+, transposed
-  static constexpr int rectangles = state + tile_bytes<K>(V);  // [warps, C] floats
+  static constexpr int values = dout + tile_bytes<V>(chunk);  // V' transposed
+  static constexpr int y = values + tile_bytes<chunk>(V);     // Y transposed
+  static constexpr int state = y + tile_bytes<chunk>(V);      // S, then dS+, transposed
+  static constexpr int state_end = state + tile_bytes<K>(V);
+  // dP: where dO was, or a tile of its own where there is room, so that no registers hold it. E: behind dP where dO
+  // was, where Y was, or a tile of its own.
+  static constexpr bool scores_apart = V < 128;
+  static constexpr int scores = scores_apart ? state_end : dout;
+  static constexpr int scores_end = scores_apart ? scores + tile_bytes<chunk>(chunk) : state_end;
+  static constexpr int errors = V == chunk ? y : V < chunk ? scores_end : scores + tile_bytes<chunk>(chunk);
+  static constexpr int rectangles =
+      V < chunk ? scores_end + tile_bytes<chunk>(chunk) : scores_end;  // [warps, C] floats
   static constexpr int shared_bytes = rectangles + 4 * chunk * 4;
   // Floats where V' was: sums of rows, then one number a warp.
   static constexpr int sums = values;
@@ -250,18 +255,15 @@ __device__ __forceinline__ void sum_rectangles(const GradientCell& x, const floa
   }
 }
 
-// dP and E of this warp's rows to their tiles.
-template <int K, int V, bool delta>
-__device__ __forceinline__ void share_operands(const GradientCell& x, const std::uint32_t (&dscores)[chunk / 16][4],
-                                               const std::uint32_t (&errors)[chunk / 16][4]) {
-  using Plan = GradientPlan<K, V>;
+// An operand of this warp's rows to its tile.
+__device__ __forceinline__ void share_operand(const GradientCell& x, unsigned char* tile,
+                                              const std::uint32_t (&operand)[chunk / 16][4]) {
 #pragma unroll
   for (int step = 0; step < chunk / 16; ++step) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int row = x.row + 8 * (e % 2), column = 16 * step + 8 * (e / 2) + 2 * (x.lane % 4);
-      *pair_at<chunk>(x.shared + Plan::scores, row, column) = dscores[step][e];
-      if constexpr (delta) *pair_at<chunk>(x.shared + Plan::errors, row, column) = errors[step][e];
+      *pair_at<chunk>(tile, row, column) = operand[step][e];
     }
   }
 }
@@ -404,6 +406,7 @@ __device__ __forceinline__ void head_gradients(const GradientCell& x, float (&dq
   {
     float dq[K / 8][4];
     query_part<K, V, delta>(x, dq, dscores, m, sums);
+    if constexpr (Plan::scores_apart) share_operand(x, x.shared + Plan::scores, dscores);
     if constexpr (walk) {
       add(dq_sum, dq);
     } else {
@@ -423,7 +426,8 @@ __device__ __forceinline__ void head_gradients(const GradientCell& x, float (&dq
   __syncthreads();  // all are done with dO and S
   copy_tile<K, V, 128>(x.shared + Plan::state, CellParts<K, V>::state(x.a.adjoints, x.cell), K, 0, V);
   copy_commit();
-  share_operands<K, V, delta>(x, dscores, errors);
+  if constexpr (!Plan::scores_apart) share_operand(x, x.shared + Plan::scores, dscores);
+  if constexpr (delta) share_operand(x, x.shared + Plan::errors, errors);
   copy_wait<0>();
   __syncthreads();
   key_part<K, V, delta>(x, dk, sums);

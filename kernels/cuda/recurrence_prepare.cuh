@@ -1,7 +1,8 @@
 // The recurrence's first kernel, one thread block a cell: the gates of the chunk, P = s (Q K^T * D) and, for the delta
 // rule, Tm = (I + A)^-1 with A = strictly_lower(beta K K^T * D), in blocks of 16 x 16: forward substitution in the
-// blocks on the diagonal, then T_ij = -T_ii sum_k A_ik T_kj from one diagonal to the next, in fp32. Tm is kept
-// without its diagonal of ones, so that what it is applied to enters the result in fp32.
+// blocks on the diagonal in fp32, then T_ij = -T_ii sum_k A_ik T_kj from one diagonal to the next on tensor cores
+// (tf32 operands: Tm ends as bf16). Tm is kept without its diagonal of ones, so that what it is applied to enters the
+// result in fp32.
 #pragma once
 
 #include "kernels/cuda/recurrence_tiles.cuh"
@@ -101,45 +102,49 @@ __device__ __forceinline__ void invert_diagonal(const float* matrix, float* inve
   for (int i = 0; i < 16; ++i) inverse[(first + i) * inverse_pitch + first + j] = t[i];
 }
 
-// 4 columns of one row of a 16-row product of two parts of 68-pitched matrices: left[0 .. depth) times rows of right.
-__device__ __forceinline__ float4 four_columns(const float* left, const float* right, int depth) {
-  float4 sum = make_float4(0, 0, 0, 0);
-  for (int m = 0; m < depth; m += 4) {
-    const float4 l = *reinterpret_cast<const float4*>(left + m);
-    const float weight[4] = {l.x, l.y, l.z, l.w};
+// c (16 x 16) += left (16 x depth) right (depth x 16), parts of matrices of that pitch in shared memory, by one warp.
+__device__ __forceinline__ void add_block_product(float (&c)[2][4], const float* left, const float* right, int depth,
+                                                  int lane) {
+  const int g = lane / 4, t = lane % 4;
+  for (int k = 0; k < depth; k += 8) {
+    std::uint32_t a[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float4 r = *reinterpret_cast<const float4*>(right + (m + i) * inverse_pitch);
-      sum.x = fmaf(weight[i], r.x, sum.x);
-      sum.y = fmaf(weight[i], r.y, sum.y);
-      sum.z = fmaf(weight[i], r.z, sum.z);
-      sum.w = fmaf(weight[i], r.w, sum.w);
+    for (int i = 0; i < 4; ++i) a[i] = round_to_tf32(left[(g + i % 2 * 8) * inverse_pitch + k + t + i / 2 * 4]);
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const float* b = right + (k + t) * inverse_pitch + 8 * n + g;
+      mma_16x8x8_tf32(c[n], a, round_to_tf32(b[0]), round_to_tf32(b[4 * inverse_pitch]));
     }
   }
-  return sum;
 }
 
-// inverse = (I + matrix)^-1, both [C, C] in shared memory, matrix strictly lower; the strict upper part of the inverse
-// is not written, and the blocks of `matrix` above the diagonal serve as scratch. All 128 threads of the block.
+__device__ __forceinline__ void store_block(float* to, const float (&c)[2][4], float factor, int lane) {
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      *reinterpret_cast<float2*>(to + (lane / 4 + 8 * half) * inverse_pitch + 8 * n + 2 * (lane % 4)) =
+          make_float2(factor * c[n][2 * half], factor * c[n][2 * half + 1]);
+    }
+  }
+}
+
+// inverse = (I + matrix)^-1, both [C, C] in shared memory, matrix strictly lower; the blocks above the diagonal of
+// `inverse` are not written, and those of `matrix` serve as scratch. All 128 threads of the block.
 __device__ __forceinline__ void invert(float* matrix, float* inverse) {
-  const int thread = static_cast<int>(threadIdx.x);
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   if (thread < chunk) invert_diagonal(matrix, inverse, thread / 16 * 16, thread % 16);
   __syncthreads();
   for (int distance = 1; distance < chunk / 16; ++distance) {
-    const int pieces = (chunk / 16 - distance) * 64;  // of 4 columns
-    // The sums over k, each to the mirrored block of `matrix`, which is not part of A.
-    for (int e = thread; e < pieces; e += 128) {
-      const int j = e / 64 * 16, i = j + 16 * distance, row = e % 64 / 4, column = e % 4 * 4;
-      *reinterpret_cast<float4*>(matrix + (j + row) * inverse_pitch + i + column) =
-          four_columns(matrix + (i + row) * inverse_pitch + j, inverse + j * inverse_pitch + j + column, 16 * distance);
-    }
-    __syncthreads();
-    for (int e = thread; e < pieces; e += 128) {
-      const int j = e / 64 * 16, i = j + 16 * distance, row = e % 64 / 4, column = e % 4 * 4;
-      const float4 sum =
-          four_columns(inverse + (i + row) * inverse_pitch + i, matrix + j * inverse_pitch + i + column, 16);
-      *reinterpret_cast<float4*>(inverse + (i + row) * inverse_pitch + j + column) =
-          make_float4(-sum.x, -sum.y, -sum.z, -sum.w);
+    const int j = thread / 32 * 16, i = j + 16 * distance;  // a block a warp
+    if (i < chunk) {
+      float sum[2][4] = {}, block[2][4] = {};
+      float* scratch = matrix + j * inverse_pitch + i;
+      add_block_product(sum, matrix + i * inverse_pitch + j, inverse + j * inverse_pitch + j, 16 * distance, lane);
+      store_block(scratch, sum, 1, lane);
+      __syncwarp();
+      add_block_product(block, inverse + i * inverse_pitch + i, scratch, 16, lane);
+      store_block(inverse + i * inverse_pitch + j, block, -1, lane);
     }
     __syncthreads();
   }

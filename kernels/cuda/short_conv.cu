@@ -115,6 +115,12 @@ __device__ __forceinline__ float head_sum(float x, int lanes, int sum_lanes) {
   return x;
 }
 
+// Lanes of the widest head that is normalised, or 0 where none of this warp's is.
+template <int N, int V>
+__device__ __forceinline__ int sum_lanes_of(const ConvPlan& plan, const ConvThread<N, V>& t) {
+  return __any_sync(kAllLanes, t.normalised != 0) != 0 ? plan.sum_lanes : 0;
+}
+
 template <class T, int N, int V, bool taps>
 struct ConvWeights {
   static constexpr int M = N * V;
@@ -162,6 +168,7 @@ __global__ void __launch_bounds__(kThreads)
   weights.read(weight + p * plan.weight_stride, bias == nullptr ? nullptr : bias + p * plan.bias_stride, t);
   proj += p * plan.proj_stride + t.row * plan.width + t.column;
   out += p * plan.out_stride + t.row * plan.channels + t.channel;
+  const int sum_lanes = sum_lanes_of(plan, t);
   float x[U + past][M];
 #pragma unroll
   for (int i = 0; i < past; ++i) {
@@ -190,10 +197,10 @@ __global__ void __launch_bounds__(kThreads)
         squares[u] += y[u][m] * y[u][m];
       }
     }
-    if (plan.sum_lanes > 0) {
+    if (sum_lanes > 0) {
 #pragma unroll
       for (int u = 0; u < U; ++u) {
-        const float sum = head_sum(squares[u], t.lanes, plan.sum_lanes);
+        const float sum = head_sum(squares[u], t.lanes, sum_lanes);
         const float inv = t.normalised != 0 ? 1.0F / sqrtf(sum + kNormEps) : 1.0F;
 #pragma unroll
         for (int m = 0; m < M; ++m) y[u][m] *= inv;
@@ -235,11 +242,11 @@ __device__ void write_partial(const float (&dw)[N * V][kTaps + 1], const ConvThr
 }
 
 template <class T, int N, int V, bool taps>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, N* V > 4 ? 2 : 4)
     short_conv_backward_kernel(const T* __restrict__ proj, const T* __restrict__ weight, const float* __restrict__ bias,
                                const T* __restrict__ dout, T* __restrict__ dproj, float* __restrict__ partial,
                                ConvPlan plan) {
-  constexpr int M = N * V, U = M > 4 ? 2 : 4, past = taps ? kTaps - 1 : 0;
+  constexpr int M = N * V, U = 2, past = taps ? kTaps - 1 : 0;
   const std::int64_t p = blockIdx.y;
   const auto t = conv_thread<N, V>(plan);
   ConvWeights<T, N, V, taps> weights;
@@ -251,6 +258,7 @@ __global__ void __launch_bounds__(kThreads)
   dout += p * plan.out_stride + first * plan.channels + t.channel;
   // The da of up to three times after the run reach into it.
   const int last = t.begin < t.end ? min(t.end + past, plan.length) - 1 : t.begin - 1;
+  const int sum_lanes = sum_lanes_of(plan, t);
   float x[U + past][M], da[U + past][M], dw[taps ? M : 1][kTaps + 1];  // x[i]: time - i; da[i]: time + past - i
 #pragma unroll
   for (int i = 0; i < past; ++i) {
@@ -267,14 +275,22 @@ __global__ void __launch_bounds__(kThreads)
       for (int j = 0; j <= kTaps; ++j) dw[m][j] = 0;
     }
   }
-  for (int time = last; time >= t.begin; time -= U) {
-    ConvRow<T, N, V> rows[U], grads[U];
+  // The next U times are on their way while these are computed.
+  ConvRow<T, N, V> next_rows[U], next_grads[U];
+  const auto fetch = [&](int time) {
 #pragma unroll
     for (int u = 0; u < U; ++u) {
       const std::int64_t from = time - u - past;
-      rows[u].read(proj + from * plan.width, t, from >= 0);
-      grads[u].read(dout + static_cast<std::int64_t>(time - u) * plan.channels, t, time - u >= t.begin);
+      next_rows[u].read(proj + from * plan.width, t, from >= 0);
+      next_grads[u].read(dout + static_cast<std::int64_t>(time - u) * plan.channels, t, time - u >= t.begin);
     }
+  };
+  if (last >= t.begin) fetch(last);
+  for (int time = last; time >= t.begin; time -= U) {
+    ConvRow<T, N, V> rows[U], grads[U];
+#pragma unroll
+    for (int u = 0; u < U; ++u) rows[u] = next_rows[u], grads[u] = next_grads[u];
+    if (time - U >= t.begin) fetch(time - U);
 #pragma unroll
     for (int u = 0; u < U; ++u) {
       float y[M], slope[M], squares = 0, products = 0;
@@ -295,9 +311,9 @@ __global__ void __launch_bounds__(kThreads)
         products += y[m] * da[past + u][m];
       }
       float inv = 1, along = 0;  // of dout, along the head's vector
-      if (plan.sum_lanes > 0) {
-        squares = head_sum(squares, t.lanes, plan.sum_lanes);
-        products = head_sum(products, t.lanes, plan.sum_lanes);
+      if (sum_lanes > 0) {
+        squares = head_sum(squares, t.lanes, sum_lanes);
+        products = head_sum(products, t.lanes, sum_lanes);
         if (t.normalised != 0) {
           inv = 1.0F / sqrtf(squares + kNormEps);
           along = products * inv * inv;

@@ -14,7 +14,7 @@
 // mamba2            inner width e = 2 d, n = e/64 heads, state K = 64, head size V = 64, B and C shared by the heads.
 //                   parameters: input d (2 e + 2 K + n); conv of width 4 and bias over x, B, C 5 (e + 2 K); dt_bias,
 //                   A_log and D 3 n; norm e; output e d. products: C B^T (C+1)K once; a head: times V (C+1)V, C S and
-//                   B^T V 4 K V. Chunk 256. cache: states n K V, conv 3 (e + 2 K).
+//                   B^T V 4 K V. Chunk 64. cache: states n K V, conv 3 (e + 2 K).
 // lightning         parameters: q, k, v, z 4 d w; output w d; norm w.
 //                   products a head: (C+1)(K+V) + 4 K V. Chunk 64. cache: states H K V.
 //
@@ -27,15 +27,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/design/recurrent_sizes.hpp"
+
 namespace hylas::model {
 namespace {
 
 constexpr std::int64_t kConvWidth = 4;
-constexpr std::int64_t kMambaHead = 64;
-constexpr std::int64_t kMambaState = 64;
-constexpr std::int64_t kMambaChunk = 256;
-constexpr std::int64_t kChunk = 64;  // gdn, lightning
-constexpr std::int64_t kBytes = 2;   // bf16
+constexpr std::int64_t kBytes = 2;  // bf16
 
 // What one layer's mixer costs.
 struct MixerCost {
@@ -71,7 +69,7 @@ MixerCost gdn_cost(const Shape& s) {
   MixerCost cost;
   cost.weights = 5 * s.d_model * w + 2 * s.d_model * s.heads + kConvWidth * 3 * w;
   cost.vectors = 2 * s.heads + s.head_dim;
-  cost.products = static_cast<double>(s.heads) * mean_over_chunks(s.context, kChunk, [&](double C) {
+  cost.products = static_cast<double>(s.heads) * mean_over_chunks(s.context, kRecurrentChunk, [&](double C) {
                     return (C - 1) * K + (C - 1) * (C - 2) / 3 + 4 * (C + 1) * K + 6 * K * K;
                   });
   cost.cache = s.heads * s.head_dim * s.head_dim + (kConvWidth - 1) * 3 * w;
@@ -79,18 +77,18 @@ MixerCost gdn_cost(const Shape& s) {
 }
 
 MixerCost mamba2_cost(const Shape& s) {
-  const std::int64_t e = 2 * s.d_model;
-  const std::int64_t heads = e / kMambaHead;
-  const std::int64_t conv = e + 2 * kMambaState;
-  const double K = kMambaState;
-  const double V = kMambaHead;
+  const std::int64_t e = kMamba2Expand * s.d_model;
+  const std::int64_t heads = e / kMamba2HeadDim;
+  const std::int64_t conv = e + 2 * kMamba2State;
+  const double K = kMamba2State;
+  const double V = kMamba2HeadDim;
   MixerCost cost;
-  cost.weights = s.d_model * (2 * e + 2 * kMambaState + heads) + kConvWidth * conv + e * s.d_model;
+  cost.weights = s.d_model * (2 * e + 2 * kMamba2State + heads) + kConvWidth * conv + e * s.d_model;
   cost.vectors = conv + 3 * heads + e;
-  cost.products = mean_over_chunks(s.context, kMambaChunk, [&](double C) {
+  cost.products = mean_over_chunks(s.context, kRecurrentChunk, [&](double C) {
     return (C + 1) * K + static_cast<double>(heads) * ((C + 1) * V + 4 * K * V);
   });
-  cost.cache = heads * kMambaState * kMambaHead + (kConvWidth - 1) * conv;
+  cost.cache = heads * kMamba2State * kMamba2HeadDim + (kConvWidth - 1) * conv;
   return cost;
 }
 
@@ -101,7 +99,7 @@ MixerCost lightning_cost(const Shape& s) {
   cost.weights = 5 * s.d_model * w;
   cost.vectors = w;
   cost.products = static_cast<double>(s.heads) *
-                  mean_over_chunks(s.context, kChunk, [&](double C) { return 2 * (C + 1) * K + 4 * K * K; });
+                  mean_over_chunks(s.context, kRecurrentChunk, [&](double C) { return 2 * (C + 1) * K + 4 * K * K; });
   cost.cache = s.heads * s.head_dim * s.head_dim;
   return cost;
 }

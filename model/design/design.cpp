@@ -1,5 +1,6 @@
 // Design: canonical text and id, and the hash behind all ids.
 #include "model/design/design.hpp"
+#include "model/design/recurrent_sizes.hpp"
 
 #include <fmt/format.h>
 
@@ -11,7 +12,7 @@ namespace {
 // Mamba-2 splits its inner width of 2 d_model into heads of 64 (MATHS 2).
 void check_mamba2(const Layout& layout, const Shape& shape) {
   for (const Layer& layer : layout.layers) {
-    if (layer.mixer == Mixer::mamba2 && shape.d_model % 32 != 0) {
+    if (layer.mixer == Mixer::mamba2 && shape.d_model % kMamba2Multiple != 0) {
       throw InputError(
           fmt::format("mamba2 needs d_model to be a multiple of 32 (its inner width 2 d_model is split into "
                       "heads of 64), not {}",

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "model/design/recurrent_sizes.hpp"
 #include "model/mixer/recurrent.hpp"
 
 namespace hylas::model {
@@ -21,13 +22,13 @@ std::unique_ptr<MixerOperator> make_lightning(int index, const MixerFrame& frame
   const std::int64_t n = s.head_dim, H = s.heads, w = s.q_width();
   const std::string layer = "model.layers." + std::to_string(index) + ".", prefix = layer + "self_attn.";
   RecurrentParts parts;
+  parts.in_width = 4 * w;
   parts.in = table.add_matrix(
       s.d_model, {{prefix + "qkv_proj.weight", 3 * w, Init::fan_in}, {prefix + "output_gate.weight", w, Init::fan_in}});
   parts.out = table.add_matrix(w, {{prefix + "out_proj.weight", s.d_model, Init::output}});
   parts.gate_norm = table.add_vector(prefix + "norm.weight", w, Init::one);
   parts.norm = table.add_vector(layer + "input_layernorm.weight", s.d_model, Init::one);
 
-  parts.in_width = 4 * w;
   const auto segment = [&](std::int64_t part) {
     return kernels::ConvSegment{.at = part * n, .stride = 3 * n, .heads = H, .dim = n, .normalised = false};
   };
@@ -41,7 +42,7 @@ std::unique_ptr<MixerOperator> make_lightning(int index, const MixerFrame& frame
                       .v_at = 2 * w,
                       .scale = 1,
                       .delta = false,
-                      .chunk = 64};
+                      .chunk = kRecurrentChunk};
   parts.gated_norm = {.form = kernels::GatedNormForm::norm_sigmoid,
                       .groups = 1,
                       .dim = w,

@@ -1,5 +1,5 @@
 // Mamba-2 (arXiv 2405.21060), the mixer `mamba2`: names, row order and arithmetic of Hugging Face's Mamba2Mixer with
-// one group, expand 2, heads of 64, state 64, chunk 256 and no bound on the time step.
+// one group, expand 2, heads of 64, state 64, chunk 64 and no bound on the time step.
 #pragma once
 
 #include "model/mixer/mixer.hpp"

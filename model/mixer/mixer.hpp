@@ -74,8 +74,9 @@ class MixerOperator {
                         const MixerSaved& saved, const kernels::Tensor& dx, const kernels::Tensor& grads) const = 0;
 };
 
-// Throws InputError, naming layer and mixer, where no operator trains it on this kind of device.
-void check_mixer(Mixer mixer, int index, kernels::DeviceKind device);
+// Throws InputError, naming layer and limit, where the shape is more than the mixer's kernels take on this kind of
+// device.
+void check_mixer(Mixer mixer, int index, const Shape& shape, kernels::DeviceKind device);
 // Makes layer `index`'s mixer and declares its parameters, its norm among them, in `table`. `frame` and `table` must
 // outlive it.
 [[nodiscard]] std::unique_ptr<MixerOperator> make_mixer(Mixer mixer, int index, const MixerFrame& frame,

@@ -20,6 +20,15 @@ Tensor fresh(Context& ctx, const Tensor& x, DType dtype, std::int64_t columns) {
 
 }  // namespace
 
+void RecurrentParts::add_input(ParameterTable& table, const MixerFrame& frame,
+                               const std::vector<ParameterTable::Part>& rows) {
+  const std::int64_t multiple = frame.device.kind == kernels::DeviceKind::cuda ? 64 : 1;
+  in_width = 0;
+  for (const ParameterTable::Part& part : rows) in_width += part.rows;
+  in_width = (in_width + multiple - 1) / multiple * multiple;
+  in = table.add_matrix(frame.shape.d_model, rows, multiple);
+}
+
 kernels::RecurrenceInputs RecurrentMixer::inputs(const Weights& weights, const Tensor& qkv, const Tensor& g,
                                                  const Tensor& beta) const {
   return {.qkv = qkv, .g = has_gates() ? g : parts_.decay, .beta = beta, .skip = view(weights, parts_.skip)};

@@ -26,6 +26,10 @@ struct RecurrentParts {
   kernels::Recurrence recurrence;
   kernels::GatedNorm gated_norm;
   kernels::Tensor decay;  // {1, H}: log decays that are no parameters
+
+  // Declares `in` and sets in_width: on a GPU the columns are padded to what its fused kernels take. The mixer's gates
+  // have to name the columns beyond `rows` as unused.
+  void add_input(ParameterTable& table, const MixerFrame& frame, const std::vector<ParameterTable::Part>& rows);
 };
 
 class RecurrentMixer final : public MixerOperator {

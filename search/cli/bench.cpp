@@ -10,6 +10,7 @@
 #include "model/design/cost.hpp"
 #include "search/cli/bench_fit.hpp"
 #include "search/cli/bench_kernels.hpp"
+#include "search/cli/bench_recurrence.hpp"
 #include "search/cli/bench_sizes.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
@@ -130,6 +131,7 @@ void add_bench(Program& program) {
       ->capture_default_str()
       ->check(CLI::Range(0.1, 3600.0));
   add_bench_kernels(program, *bench);
+  add_bench_recurrence(program, *bench);
   add_bench_fit(program, *bench);
 }
 

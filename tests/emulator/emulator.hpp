@@ -69,6 +69,8 @@ void copy_wait(int pending);
 void load_matrix(std::uint32_t* registers, int count, const void* row, bool transposed, const Where& where);
 // mma m16n8k16, row.col, bf16 products, fp32 sums (exact in double before the one addition to c).
 void mma_16x8x16(float* c, const std::uint32_t* a, std::uint32_t b0, std::uint32_t b1, const Where& where);
+// mma m16n8k8, row.col, tf32 products (the operands' lower 13 bits are not read), sums as above.
+void mma_16x8x8_tf32(float* c, const std::uint32_t* a, std::uint32_t b0, std::uint32_t b1, const Where& where);
 
 // Ends the launch: run_grid throws the message together with block and thread.
 [[noreturn]] void fail(const std::string& message);

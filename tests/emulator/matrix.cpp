@@ -49,6 +49,24 @@ void load_for_all(WarpCall* const* calls, std::uint32_t lanes) {
   }
 }
 
+// Every lane's c += its part of a b.
+template <int depth>
+void add_product(WarpCall* const* calls, const float (&a)[16][depth], const float (&b)[depth][8]) {
+  double sums[16][8] = {};
+  for (int m = 0; m < 16; ++m) {
+    for (int k = 0; k < depth; ++k) {
+      for (int n = 0; n < 8; ++n) sums[m][n] += static_cast<double>(a[m][k]) * static_cast<double>(b[k][n]);
+    }
+  }
+  for (unsigned l = 0; l < warp_size; ++l) {
+    float* c = static_cast<Mma&>(*calls[l]).c;
+    const unsigned g = l / 4, t = l % 4;
+    for (unsigned i = 0; i < 4; ++i) {
+      c[i] = static_cast<float>(static_cast<double>(c[i]) + sums[g + i / 2 * 8][2 * t + i % 2]);
+    }
+  }
+}
+
 void multiply_for_all(WarpCall* const* calls, std::uint32_t lanes) {
   whole_warp("mma", lanes);
   float a[16][16], b[16][8];
@@ -67,19 +85,20 @@ void multiply_for_all(WarpCall* const* calls, std::uint32_t lanes) {
       b[2 * t + 8 + half][g] = value(call.b[1]);
     }
   }
-  double sums[16][8] = {};
-  for (int m = 0; m < 16; ++m) {
-    for (int k = 0; k < 16; ++k) {
-      for (int n = 0; n < 8; ++n) sums[m][n] += static_cast<double>(a[m][k]) * static_cast<double>(b[k][n]);
-    }
-  }
+  add_product(calls, a, b);
+}
+
+void multiply_tf32_for_all(WarpCall* const* calls, std::uint32_t lanes) {
+  whole_warp("mma tf32", lanes);
+  const auto value = [](std::uint32_t bits) { return __uint_as_float(bits & 0xffffe000U); };
+  float a[16][8], b[8][8];
   for (unsigned l = 0; l < warp_size; ++l) {
-    float* c = static_cast<Mma&>(*calls[l]).c;
+    const auto& call = static_cast<const Mma&>(*calls[l]);
     const unsigned g = l / 4, t = l % 4;
-    for (unsigned i = 0; i < 4; ++i) {
-      c[i] = static_cast<float>(static_cast<double>(c[i]) + sums[g + i / 2 * 8][2 * t + i % 2]);
-    }
+    for (unsigned i = 0; i < 4; ++i) a[g + i % 2 * 8][t + i / 2 * 4] = value(call.a[i]);
+    for (unsigned i = 0; i < 2; ++i) b[t + 4 * i][g] = value(call.b[i]);
   }
+  add_product(calls, a, b);
 }
 
 }  // namespace
@@ -98,14 +117,27 @@ void load_matrix(std::uint32_t* registers, int count, const void* row, bool tran
   meet_warp(call);
 }
 
-void mma_16x8x16(float* c, const std::uint32_t* a, std::uint32_t b0, std::uint32_t b1, const Where& where) {
+namespace {
+
+template <class Multiply>
+void mma(Multiply multiply, float* c, const std::uint32_t* a, std::uint32_t b0, std::uint32_t b1, const Where& where) {
   Mma call;
-  set_call(call, multiply_for_all, all_lanes, "mma", where);
+  set_call(call, multiply, all_lanes, "mma", where);
   call.c = c;
   call.a = a;
   call.b[0] = b0;
   call.b[1] = b1;
   meet_warp(call);
+}
+
+}  // namespace
+
+void mma_16x8x16(float* c, const std::uint32_t* a, std::uint32_t b0, std::uint32_t b1, const Where& where) {
+  mma(multiply_for_all, c, a, b0, b1, where);
+}
+
+void mma_16x8x8_tf32(float* c, const std::uint32_t* a, std::uint32_t b0, std::uint32_t b1, const Where& where) {
+  mma(multiply_tf32_for_all, c, a, b0, b1, where);
 }
 
 }  // namespace hylas::emulator

@@ -149,10 +149,10 @@ struct GatesCase {
   std::int64_t width;
 };
 
-// Gated DeltaNet's two maps and Mamba-2's.
+// Gated DeltaNet's two maps, one of them padded, and Mamba-2's.
 std::vector<GatesCase> gates_cases(std::int64_t heads) {
   return {{{heads, 40 + heads, 1, false, 40, 1}, 40 + 2 * heads},
-          {{heads, 3, 2, false, 2, 2}, 9 + 2 * heads},
+          {{heads, 3, 2, false, 2, 2, 2 + 2 * heads, 7}, 9 + 2 * heads},
           {{heads, 17, 1, true}, 17 + heads}};
 }
 

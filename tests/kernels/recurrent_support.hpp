@@ -62,6 +62,7 @@ inline Columns columns_of(const kernels::DecayGates& g, std::int64_t width) {
     columns[at(g.step_at + h * g.step_stride)] = true;
     if (!g.beta_is_step) columns[at(g.beta_at + h * g.beta_stride)] = true;
   }
+  for (std::int64_t i = 0; i < g.unused; ++i) columns[at(g.unused_at + i)] = true;
   return columns;
 }
 inline Columns columns_of(const kernels::GatedNorm& n, std::int64_t width) {

@@ -71,6 +71,17 @@ std::vector<TrialSpec> mqars(bool small, const std::string& precision) {
   return specs;
 }
 
+// Of five(), with recurrent layers below: one chunk, or several.
+std::vector<TrialSpec> recurrents(bool small, const std::string& precision) {
+  auto specs = five(small, precision);
+  for (TrialSpec& spec : specs) {
+    model::Shape shape = spec.design.shape;
+    if (!small) shape.context = 150;
+    spec.design = model::Design::make("gdn mamba2 " + spec.design.layout_text() + " lightning", shape);
+  }
+  return specs;
+}
+
 // What a trial is when it trains alone: its state and evaluation at its last step.
 struct Alone {
   model::Checkpoint state;
@@ -360,6 +371,29 @@ TEST_CASE("cohort on the GPU: trains as the CPU does in fp32 for twenty steps", 
   test_curve(five(false, "fp32"), 20);
   test_curve(mqars(false, "fp32"), 20);
   test_curve(compressions(false), 20);
+}
+
+TEST_CASE("cohort on the GPU: trials with recurrent layers end with the bits each has alone",
+          "[gpu][cohort][recurrent]") {
+  if (!gpu_here()) return;
+  test_together(recurrents(true, GENERATE("fp32", "bf16")));
+}
+
+TEST_CASE("cohort on the GPU: larger trials with recurrent layers end with the bits each has alone",
+          "[gpu][cohort][recurrent][large]") {
+  if (!real_gpu_here()) return;
+  test_together(recurrents(false, GENERATE("fp32", "bf16")));
+}
+
+TEST_CASE("cohort on the GPU: recurrent layers train as on the CPU in fp32", "[gpu][cohort][recurrent]") {
+  if (!gpu_here()) return;
+  test_curve(recurrents(true, "fp32"), 6);
+}
+
+TEST_CASE("cohort on the GPU: recurrent layers train as on the CPU in fp32 over several chunks",
+          "[gpu][cohort][recurrent][large]") {
+  if (!real_gpu_here()) return;
+  test_curve(recurrents(false, "fp32"), 20);
 }
 
 TEST_CASE("cohort on the GPU: metrics are those counted on the host", "[gpu][cohort]") {

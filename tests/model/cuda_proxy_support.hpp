@@ -113,6 +113,24 @@ inline Answer answer_of_cpu(const Problem& problem) {
   return {doubles(grads), doubles(loss), doubles(eval_loss), doubles(predicted), doubles(logits)};
 }
 
+// Blocks as `to` lays them out, which can pad matrices differently: of every weight by its name. What belongs to no
+// weight must be 0, or NaN in a trial of NaN.
+inline Trials blocks_as(const Trials& blocks, const model::ParameterTable& from, const model::ParameterTable& to) {
+  Trials out;
+  for (Vector block : blocks) {
+    Vector& moved = out.emplace_back(at(to.size()));
+    for (std::size_t k = 0; k < from.stored().size(); ++k) {
+      const auto &a = from.stored()[k], &b = to.stored()[k];
+      REQUIRE((a.name == b.name && a.dims == b.dims));
+      const auto first = block.begin() + a.offset;
+      std::copy(first, first + a.size(), moved.begin() + b.offset);
+      std::fill(first, first + a.size(), 0.0);
+    }
+    CHECK(std::all_of(block.begin(), block.end(), [](double x) { return x == 0 || std::isnan(x); }));
+  }
+  return out;
+}
+
 // Trials first .. first + count - 1. Logits are not asked for.
 inline Answer answer_of_gpu(Gpu& gpu, const Problem& problem, DType type, std::int64_t first, std::int64_t count) {
   const std::int64_t B = problem.batch, T = problem.shape().context;
@@ -122,8 +140,10 @@ inline Answer answer_of_gpu(Gpu& gpu, const Problem& problem, DType type, std::i
   const DeviceTensor there(DType::i32, {1, static_cast<std::int64_t>(layout.values().size())},
                            std::vector<Ints>{layout.values()});
   layout.move_to(there);
-  const DeviceTensor weights(DType::f32, {count, N}, problem.weights, at(first));
-  const DeviceTensor matrices(type, {count, N}, problem.weights, at(first));
+  const model::ParameterTable there_table = proxy.parameters(), here_table = problem.parameters();
+  const Trials blocks = blocks_as(problem.weights, here_table, there_table);
+  const DeviceTensor weights(DType::f32, {count, N}, blocks, at(first));
+  const DeviceTensor matrices(type, {count, N}, blocks, at(first));
   const DeviceTensor grads(DType::f32, {count, N}, Trials(at(count), Vector(at(N))));
   const DeviceTensor tokens(DType::i32, {count, B, T}, problem.tokens, at(first)),
       targets(DType::i32, {count, B, T}, problem.targets, at(first)), predicted(DType::i32, {count, B, T});
@@ -133,7 +153,7 @@ inline Answer answer_of_gpu(Gpu& gpu, const Problem& problem, DType type, std::i
   proxy.loss_and_gradients(gpu.ctx, layout, both, tokens, targets, problem.scale(), loss, grads, most);
   proxy.evaluate(gpu.ctx, layout, both, tokens, targets, eval_loss, predicted, {}, most);
   for (const auto* t : {&weights, &grads, &loss, &eval_loss, &predicted}) t->check_fences();
-  return {grads.all(), loss.all(), eval_loss.all(), predicted.all(), {}};
+  return {blocks_as(grads.all(), there_table, here_table), loss.all(), eval_loss.all(), predicted.all(), {}};
 }
 
 // Trial p of a, bit for bit trial q of b.

@@ -56,7 +56,10 @@ void check_gradients(const Problem& problem, const Answer& got, const Answer& wa
       if (weight.name.ends_with("sinks") && norm(w) == 0) {
         CHECK(norm(g) == 0.0);  // a sink that is off
       } else {
-        CHECK(distance(g, w) <= kF32 * size_of_gradient(table, weight, want.grads[p]));
+        const bool cancels = weight.init == model::Init::conv || weight.init == model::Init::a_log ||
+                             weight.init == model::Init::dt_bias ||
+                             weight.name.ends_with("mamba.D");  // sums over all tokens, of either sign
+        CHECK(distance(g, w) <= (cancels ? 10 : 1) * kF32 * size_of_gradient(table, weight, want.grads[p]));
       }
     }
     CHECK(norm(rest) == 0.0);
@@ -129,6 +132,8 @@ const std::vector<std::string> kLayouts8{"swa:1/sink full swa:7 swa:8", "full/no
                                          "swa:7/sink swa:8/nope full/sink swa:2"};
 const std::vector<std::string> kLayouts14{"swa:1 swa:13/nope/sink", "swa:14/sink full", "full/nope swa:15",
                                           "swa:3 full/sink"};
+const std::vector<std::string> kRecurrent{"gdn swa:4 mamba2 lightning full", "gdn full/nope mamba2 lightning swa:9",
+                                          "gdn swa:30/sink mamba2 lightning full/nope"};
 const std::vector<std::string> kLayouts514{"swa:1/sink full swa:513", "swa:513/nope swa:514 swa:64/sink",
                                            "swa:515/sink swa:1 full/nope"};
 
@@ -208,11 +213,63 @@ TEST_CASE("proxy on the GPU in fp32: long contexts and all head dimensions", "[g
   test_f32({"swa:64 full/nope", "full/sink swa:65"}, shape_of(512, 8, 2, 64, 512, 96, 130, true), 2, 2);
 }
 
+TEST_CASE("proxy on the GPU in fp32: recurrent layers", "[gpu][proxy][recurrent][sanitize]") {
+  if (!gpu_here()) return;
+  test_f32(kRecurrent, shape_of(32, 3, 1, 8, 24, 19, 20, true), 3, 2);
+}
+
+TEST_CASE("proxy on the GPU in fp32: recurrent layers over several chunks", "[gpu][proxy][recurrent][large]") {
+  if (!gpu_here()) return;
+  test_f32(kRecurrent, shape_of(64, 2, 1, 32, 192, 40, 150, false), 5, 2);
+  test_f32({"mamba2 gdn full lightning"}, shape_of(256, 2, 2, 128, 256, 64, 64, true), 2, 3);
+  test_f32({"gdn*2 lightning"}, shape_of(96, 3, 3, 32, 0, 33, 300, true), 1, 1);
+}
+
+// There are no PyTorch figures for recurrent layers in bf16. A weight may be off by five times what the worst of the
+// same model with attention instead of them is: every operator rounds its inputs once, a recurrent layer has three of
+// them between its products (convolution, recurrence, gated norm) where attention has one, and the norm of each head's
+// output enlarges what is off where that output is small (gdn: 4.5 times seen at d 64, the others under 3).
+TEST_CASE("proxy on the GPU in bf16: recurrent layers are nearly as exact as attention", "[gpu][proxy][recurrent]") {
+  if (!gpu_here()) return;
+  Gpu gpu;
+  const std::string mixer = GENERATE("gdn", "mamba2", "lightning");
+  struct Size {
+    Shape shape;
+    std::int64_t trials;
+  };
+  for (const auto& [shape, trials] :
+       {Size{shape_of(64, 2, 1, 32, 192, 40, 150, true), 3}, Size{shape_of(128, 2, 2, 64, 384, 512, 130, false), 2},
+        Size{shape_of(96, 1, 1, 128, 100, 33, 70, true), 1}}) {
+    const auto errors = [&](const std::string& layout) {
+      const Problem problem({layout}, shape, trials, 2, 9);
+      const Answer got = answer_of_gpu(gpu, problem, DType::bf16, 0, trials), want = answer_of_cpu(problem);
+      check_same(got, 0, answer_of_gpu(gpu, problem, DType::bf16, 0, trials), 0);
+      check_alone(gpu, problem, DType::bf16, got);
+      std::vector<std::pair<double, std::string>> found;
+      found.emplace_back(overall(got.loss, want.loss, [](const Vector& v) { return v; }), "loss");
+      const model::ParameterTable table = problem.parameters();
+      for (const auto& weight : table.stored()) {
+        if (weight.sink_layer >= 0) continue;
+        found.emplace_back(overall(got.grads, want.grads, [&](const Vector& v) { return part(v, weight); }),
+                           weight.name);
+      }
+      return found;
+    };
+    const auto attention = errors("full swa:7 full");
+    const double worst = std::max_element(attention.begin(), attention.end())->first;
+    for (const auto& [error, name] : errors("full " + mixer + " full")) {
+      INFO(mixer << ", d " << shape.d_model << ", " << name << "; the worst of attention " << worst);
+      CHECK(error <= 5 * worst + kFloor);
+    }
+  }
+}
+
 TEST_CASE("proxy on the GPU: a trial of NaN leaves its neighbours' bits alone", "[gpu][proxy]") {
   if (!gpu_here()) return;
   Gpu gpu;
   const DType type = GENERATE(DType::f32, DType::bf16);
-  Problem problem(kLayouts14, shape_of(64, 2, 1, 32, 64, 40, 14, true), 3, 2, 7);
+  const auto layouts = GENERATE(values({kLayouts14, kRecurrent}));
+  Problem problem(layouts, shape_of(64, 2, 1, 32, 64, 40, 14, true), 3, 2, 7);
   const Answer before = answer_of_gpu(gpu, problem, type, 0, 3);
   problem.weights[1].assign(problem.weights[1].size(), std::numeric_limits<double>::quiet_NaN());
   const Answer after = answer_of_gpu(gpu, problem, type, 0, 3);

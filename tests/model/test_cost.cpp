@@ -72,8 +72,8 @@ double counted_gdn(std::int64_t T, std::int64_t K, std::int64_t V) {
 
 double counted_ssd(std::int64_t T, std::int64_t heads) {
   double flops = 0;
-  for (std::int64_t begin = 0; begin < T; begin += 256) {
-    const std::int64_t C = std::min<std::int64_t>(256, T - begin);
+  for (std::int64_t begin = 0; begin < T; begin += 64) {
+    const std::int64_t C = std::min<std::int64_t>(64, T - begin);
     for (std::int64_t i = 0; i < C; ++i) {
       flops += 2.0 * 64 * static_cast<double>(i + 1);  // C B^T, shared by the heads
       flops += static_cast<double>(heads) *

@@ -66,26 +66,39 @@ TEST_CASE("proxy: stored weights have SmolLM3's names, do not overlap, and matri
   for (const auto& weight : tied.parameters().stored()) CHECK(weight.name != "lm_head.weight");
 }
 
-TEST_CASE("proxy: a mixer that a GPU cannot train is refused there by name, with the way out", "[proxy]") {
+TEST_CASE("proxy: a shape that a recurrent mixer's kernels do not take on a GPU is refused by name", "[proxy]") {
   using kernels::DeviceKind;
-  for (const model::Mixer mixer :
-       {model::Mixer::full, model::Mixer::swa, model::Mixer::gdn, model::Mixer::mamba2, model::Mixer::lightning}) {
-    CHECK_NOTHROW(model::check_mixer(mixer, 1, DeviceKind::cpu));
-    if (model::is_attention(mixer)) {
-      CHECK_NOTHROW(model::check_mixer(mixer, 1, DeviceKind::cuda));
-      continue;
-    }
-    std::string message;
-    try {
-      model::check_mixer(mixer, 7, DeviceKind::cuda);
-    } catch (const model::InputError& error) {
-      message = error.what();
-    }
-    for (const std::string& part : {std::string("layer 7"), std::string(model::name_of(mixer)),
-                                    std::string("full, swa"), std::string("--device cpu")}) {
-      INFO(message << " should name " << part);
-      CHECK(message.find(part) != std::string::npos);
-    }
+  using model::Mixer;
+  struct Case {
+    Mixer mixer;
+    std::int64_t d_model, heads, head_dim;
+    std::string name;  // empty: it is taken
+  };
+  const auto c = GENERATE(values<Case>({{Mixer::full, 8192, 512, 256, ""},
+                                        {Mixer::swa, 8192, 512, 256, ""},
+                                        {Mixer::gdn, 8192, 256, 128, ""},
+                                        {Mixer::gdn, 64, 1, 136, "shape.head_dim"},
+                                        {Mixer::gdn, 64, 257, 8, "shape.heads"},
+                                        {Mixer::mamba2, 4096, 1, 256, ""},
+                                        {Mixer::mamba2, 4128, 1, 8, "shape.d_model"},
+                                        {Mixer::lightning, 64, 64, 128, ""},
+                                        {Mixer::lightning, 64, 2, 256, "shape.head_dim"},
+                                        {Mixer::lightning, 64, 65, 128, "shape.heads x shape.head_dim"}}));
+  Shape shape = small_shape(true);
+  shape.d_model = c.d_model, shape.heads = c.heads, shape.head_dim = c.head_dim;
+  CHECK_NOTHROW(model::check_mixer(c.mixer, 7, shape, DeviceKind::cpu));
+  std::string message;
+  try {
+    model::check_mixer(c.mixer, 7, shape, DeviceKind::cuda);
+  } catch (const model::InputError& error) {
+    message = error.what();
+  }
+  INFO(message << ", " << model::name_of(c.mixer));
+  CHECK(message.empty() == c.name.empty());
+  if (c.name.empty()) return;
+  for (const std::string& part :
+       {std::string("layer 7"), std::string(model::name_of(c.mixer)), c.name, std::string("--device cpu")}) {
+    CHECK(message.find(part) != std::string::npos);
   }
 }
 

@@ -39,6 +39,15 @@ inline void mma_16x8x16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_
   emulator::mma_16x8x16(c, a, b0, b1, where);
 }
 
+inline std::uint32_t round_to_tf32(float x) {
+  const std::uint32_t bits = __float_as_uint(x);
+  return x - x == 0 ? (bits + 0x1000U) & 0xffffe000U : bits;
+}
+inline void mma_16x8x8_tf32(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                            const emulator::Where where = emulator::Where::current()) {
+  emulator::mma_16x8x8_tf32(c, a, b0, b1, where);
+}
+
 inline std::uint32_t pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   std::uint32_t bits = 0;
