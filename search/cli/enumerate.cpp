@@ -39,6 +39,7 @@ std::string as_json(const search::Space& space) {
                                 {"filtered", space.counts.filtered},
                                 {"trials", space.trials.size()},
                                 {"flops", train_flops(space)},
+                                {"tuning_trials", space.tuning ? space.tuning->trials.size() : 0},
                                 {"designs", designs}}
       .dump(2);
 }
@@ -60,9 +61,13 @@ std::string as_text(const search::Space& space) {
     if (matches) table.rows.back().push_back(fmt::format("{:+.2f}%", 100 * space.differences[i]));
   }
   return search::text_table(table) +
-         fmt::format("\n{} designs ({} candidates, {} duplicates, {} filtered out), {} trials, {:.3g} FLOPs at most\n",
-                     space.designs.size(), space.counts.candidates, space.counts.duplicates, space.counts.filtered,
-                     space.trials.size(), train_flops(space));
+         fmt::format(
+             "\n{} designs ({} candidates, {} duplicates, {} filtered out), {} trials, {:.3g} FLOPs at most{}\n",
+             space.designs.size(), space.counts.candidates, space.counts.duplicates, space.counts.filtered,
+             space.trials.size(), train_flops(space),
+             space.tuning ? fmt::format("\nbefore them {} trials that tune learning rates, {:.3g} FLOPs",
+                                        space.tuning->trials.size(), train_flops(*space.tuning))
+                          : "");
 }
 
 int run(const Options& options) {

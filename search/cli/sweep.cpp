@@ -1,6 +1,7 @@
 // hylas sweep SPACE.toml --db F: trains the trials of a space; run it again to resume.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "search/run/devices.hpp"
 #include "search/run/interrupt.hpp"
 #include "search/space/space.hpp"
+#include "search/study/tuned_sweep.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -39,7 +41,13 @@ std::string read_text(const std::string& path) {
 }
 
 int dry_run(const Options& options, const search::Space& space) {
-  const auto plan = search::plan_sweep(space);
+  auto plan = search::plan_sweep(space);
+  if (space.tuning) {
+    const auto tuning = search::plan_sweep(*space.tuning);
+    plan.trials += tuning.trials, plan.cohorts += tuning.cohorts, plan.evaluations += tuning.evaluations;
+    plan.largest_cohort = std::max(plan.largest_cohort, tuning.largest_cohort);
+    plan.tokens += tuning.tokens, plan.flops += tuning.flops;
+  }
   if (options.common.json) {
     print(nlohmann::ordered_json{{"designs", plan.designs},
                                  {"trials", plan.trials},
@@ -80,6 +88,13 @@ int run(Options options) {
   auto store = StoreOptions{options.db, ""}.open(db::Access::create);
   const search::InterruptGuard guard;
   sweep.interrupt = search::InterruptGuard::flag();
+  if (space.tuning) {
+    const auto tuned = search::run_tuned_sweep(space, store, sweep);
+    print(options.common.json ? sweep_json(tuned).dump(2) : sweep_text(tuned, space, options.db));
+    const auto& last = tuned.reached_study ? tuned.study : tuned.tuning;
+    if (options.profile) std::fputs(last.profile.text().c_str(), stderr);
+    return std::max(tuned.tuning.exit_code(), last.exit_code());
+  }
   const auto summary = search::run_sweep(space, store, sweep);
   print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, options.db));
   if (options.profile) std::fputs(summary.profile.text().c_str(), stderr);

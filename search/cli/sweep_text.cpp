@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "search/report/plot.hpp"
+#include "search/report/table.hpp"
 
 namespace hylas::cli {
 
@@ -18,6 +19,24 @@ std::string sweep_text(const search::SweepSummary& summary, const std::string& d
   text += summary.interrupted ? "\ninterrupted; run the same command again to go on\n"
                               : fmt::format("\nnext: hylas fit emergence --db {}\n", db);
   return text;
+}
+
+std::string sweep_text(const search::TunedSweep& sweep, const search::Space& space, const std::string& db) {
+  if (!sweep.reached_study) return "tuning: " + sweep_text(sweep.tuning, db);
+  search::Table table{{{"layout"}, {"d", search::Align::right}, {"tuned learning rate", search::Align::right}}, {}};
+  for (const auto& design : space.designs) {
+    table.rows.push_back(
+        {design.layout_text(), std::to_string(design.shape.d_model), fmt::format("{:g}", sweep.rates.at(design.id()))});
+  }
+  return search::text_table(table) + "\n" + sweep_text(sweep.study, db);
+}
+
+nlohmann::ordered_json sweep_json(const search::TunedSweep& sweep) {
+  auto json = sweep_json(sweep.reached_study ? sweep.study : search::SweepSummary{});
+  json["tuning"] = sweep_json(sweep.tuning);
+  json["rates"] = nlohmann::ordered_json::object();
+  for (const auto& [design, rate] : sweep.rates) json["rates"][design] = rate;
+  return json;
 }
 
 nlohmann::ordered_json sweep_json(const search::SweepSummary& summary) {

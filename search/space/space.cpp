@@ -187,6 +187,7 @@ std::string Space::canonical_json() const {
     for (const Recipe& recipe : variants) root["variants"].push_back(json::parse(recipe.canonical_json()));
   }
   root["strategy"] = {{"kind", strategy.kind == StrategyKind::grid ? "grid" : "random"}};
+  if (tuning) root["tuning"] = json::parse(tuning->canonical_json());
   if (strategy.kind == StrategyKind::random) {
     root["strategy"]["trials"] = strategy.trials;
     root["strategy"]["seed"] = strategy.seed;
@@ -239,6 +240,12 @@ Space parse_space(std::string_view toml_text, const std::string& file_name,
   const TomlReader root(table, "", file_name, root_keys());
   const std::vector<SpaceFile> files = read_space_files(root, task);
   Space space = space_of(files[0], root);
+  if (files[0].tuning) {
+    SpaceFile tuning = files[0];
+    tuning.study += "-tuning";
+    tuning.recipe_axes = *tuning.tuning;
+    space.tuning = std::make_shared<const Space>(space_of(tuning, root));
+  }
   if (files.size() > 1) space.variants.push_back(space.recipes[0]);
   for (std::size_t i = 1; i < files.size(); ++i) {
     Space more = space_of(files[i], root);

@@ -4,6 +4,9 @@
 // `count` layers `place` among `layers`"), one or more shapes, filters, a recipe and a strategy; search/space/examples/
 // shows all of it; [match] (match.hpp) gives all designs one size. Parsing trains nothing and writes nothing.
 //
+// [tuning] names learning rates and seeds of their own: a second space, the study NAME-tuning, whose runs choose each
+// design's learning rate before the study's own are trained (search/study/tuned_sweep.hpp).
+//
 // A [[variant]] is the whole space again with other parameters of the task, another task, context, batch or steps;
 // their trials follow one another. Order is deterministic: shapes as written; inside a shape patterns as written, then
 // arrangements; holes count like an odometer in the order in which they first appear in the pattern, the last one
@@ -15,6 +18,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -50,6 +54,8 @@ struct Space {
   Strategy strategy;
   SpaceCounts counts;
   std::vector<model::TrialSpec> trials;  // what to run: designs x recipes, or the strategy's draw from them, in order
+
+  std::shared_ptr<const Space> tuning;  // [tuning]: what is trained first; null without
 
   // A study's recipes for one design. With recipe.tokens the number of steps follows from the design's context.
   [[nodiscard]] std::vector<model::Recipe> recipes_of(const model::Design& design) const;

@@ -233,6 +233,10 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
   model::Recipe& r = file.recipe;
   read_length(reader, file);
   reader.optional("batch", r.batch);
+  if (root.has("tuning") && reader.has("learning_rate")) {
+    reader.fail(reader.place_of("learning_rate"),
+                "recipe.learning_rate beside [tuning], which chooses it for each design: leave it out");
+  }
   if (reader.is_list("learning_rate")) {
     reader.optional("learning_rate", file.recipe_axes.learning_rates);
   } else {
@@ -270,6 +274,39 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
   eval.optional("min_steps", r.eval.min_steps);
   eval.optional("lengths", r.eval.lengths);
   eval.optional("probe_sequences", r.eval.probe_sequences);
+}
+
+// [tuning]: the recipe's axes with other learning rates and seeds.
+std::optional<RecipeAxes> read_tuning(const TomlReader& root, const SpaceFile& file) {
+  if (!root.has("tuning")) return std::nullopt;
+  const TomlReader reader = root.table("tuning", {"learning_rates", "seeds"});
+  for (const char* other : {"variant", "strategy"}) {
+    if (root.has(other)) root.fail(root.place_of(other), fmt::format("[tuning] does not go with [{}]", other));
+  }
+  if (file.recipe_axes.weight_decays.size() > 1) {
+    root.fail(root.place_of("recipe.weight_decay"), "[tuning] takes one weight decay");
+  }
+  RecipeAxes axes = file.recipe_axes;
+  reader.required("learning_rates", axes.learning_rates, "learning_rates = [1e-3, 2e-3, 4e-3]");
+  refuse_repeats(reader, "learning_rates", axes.learning_rates);
+  if (axes.learning_rates.size() < 2 || axes.learning_rates.size() > kMostLearningRates) {
+    reader.fail(reader.place_of("learning_rates"),
+                fmt::format("tuning.learning_rates must hold 2 to {} rates", kMostLearningRates));
+  }
+  axes.seeds.clear();
+  reader.required("seeds", axes.seeds, "seeds = [101, 102]");
+  refuse_repeats(reader, "seeds", axes.seeds);
+  for (const std::int64_t seed : axes.seeds) {
+    if (seed < 0 || std::ssize(axes.seeds) > kMostSeeds) {
+      reader.fail(reader.place_of("seeds"), fmt::format("tuning.seeds must be 1 to {} seeds of 0 or more", kMostSeeds));
+    }
+    if (std::find(file.recipe_axes.seeds.begin(), file.recipe_axes.seeds.end(), seed) != file.recipe_axes.seeds.end()) {
+      reader.fail(reader.place_of("seeds"),
+                  fmt::format("tuning.seeds and recipe.seeds share {}: what tunes must not judge", seed));
+    }
+  }
+  if (axes.seeds.empty()) reader.fail(reader.place_of("seeds"), "tuning.seeds must not be empty");
+  return axes;
 }
 
 model::Capability read_capability(const TomlReader& root, const model::TaskSpec& task, const model::Shape& shape) {
@@ -318,7 +355,8 @@ bool is_hole_name(std::string_view name) {
 }
 
 std::vector<std::string> root_keys() {
-  return {"study", "shape", "space", "axes", "match", "filter", "task", "recipe", "capability", "strategy", "variant"};
+  return {"study", "shape",  "space",  "axes",       "match",    "filter",
+          "task",  "recipe", "tuning", "capability", "strategy", "variant"};
 }
 
 namespace {
@@ -335,6 +373,7 @@ SpaceFile read_space_file(const TomlReader& root, const std::optional<model::Tas
   file.match = read_match(root);
   file.filter = read_filter(root);
   read_recipe(root, file);
+  file.tuning = read_tuning(root, file);
   if (variant.batch) file.recipe.batch = *variant.batch;
   if (variant.steps) file.recipe.steps = *variant.steps, file.tokens = 0;
   file.recipe.capability = read_capability(root, file.recipe.task, file.shapes.front());

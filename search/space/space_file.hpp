@@ -55,7 +55,8 @@ struct SpaceFile {
   std::optional<Match> match;
   model::Recipe recipe;  // what all runs share
   RecipeAxes recipe_axes;
-  std::int64_t tokens = 0;  // 0: recipe.steps holds
+  std::optional<RecipeAxes> tuning;  // [tuning]
+  std::int64_t tokens = 0;           // 0: recipe.steps holds
   Strategy strategy;
 };
 

@@ -16,14 +16,16 @@ using Runs = std::vector<const StudyRun*>;
 auto badness(const Runs& runs) {
   std::vector<double> d50;
   std::int64_t planned = 0;
+  double last = 0;
   for (const StudyRun* run : runs) {
     d50.push_back(run->d50.emerged ? static_cast<double>(run->d50.upper) : std::numeric_limits<double>::infinity());
     planned = std::max(planned, run->tokens_planned);
+    last += run->curve.empty() ? 0 : run->curve.back().value;
   }
   std::sort(d50.begin(), d50.end());
   const auto emerged = std::count_if(runs.begin(), runs.end(), [](const auto* run) { return run->d50.emerged; });
   const auto missed = 1.0 - static_cast<double>(emerged) / static_cast<double>(runs.size());
-  return std::tuple{missed, d50[(d50.size() - 1) / 2], -planned};
+  return std::tuple{missed, d50[(d50.size() - 1) / 2], -planned, -last / static_cast<double>(runs.size())};
 }
 
 }  // namespace

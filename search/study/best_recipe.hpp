@@ -9,7 +9,8 @@
 namespace hylas::search {
 
 // Leaves each design the runs of one recipe: the one under which most of its runs emerged, then the one with the
-// earliest median D50, then the longest, then the first. The others go to runs.other_recipes. Seeds do not make a
+// earliest median D50, then the longest, then
+// the one whose runs ended highest on average, then the first. The others go to runs.other_recipes. Seeds do not make a
 // recipe.
 void keep_best_recipes(StudyRuns& runs);
 

@@ -82,8 +82,18 @@ db::Study choose_study(const db::Store& store, const std::string& name) {
   if (studies.empty()) throw model::InputError(store.file().string() + " holds no study yet: run hylas sweep first");
   std::vector<std::string> names;
   for (const auto& study : studies) {
-    if (study.name == name || (name.empty() && studies.size() == 1)) return study;
+    if (study.name == name) return study;
     names.push_back(study.name);
+  }
+  if (name.empty()) {  // a study that only tunes another one is not what is meant
+    const auto tunes = [&](const db::Study& study) {
+      return std::any_of(names.begin(), names.end(),
+                         [&](const auto& other) { return study.name == other + "-tuning"; });
+    };
+    const auto is_study = [&](const db::Study& study) { return !tunes(study); };
+    if (std::count_if(studies.begin(), studies.end(), is_study) == 1) {
+      return *std::find_if(studies.begin(), studies.end(), is_study);
+    }
   }
   if (!name.empty()) {
     const auto guess = model::nearest(name, names);

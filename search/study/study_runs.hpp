@@ -53,7 +53,7 @@ struct StudyRuns {
 
 // StoreError where it does not read back: whoever wrote it, the store is wrong.
 [[nodiscard]] model::Design read_design(const db::Design& record);
-// The study of this name, or the only one there is.
+// The study of this name, or the only one there is beside those that tune its learning rates.
 [[nodiscard]] db::Study choose_study(const db::Store& store, const std::string& name);
 // Says which metrics the study has: for a name that is none of them.
 [[noreturn]] void no_such_metric(const db::Store& store, const db::Study& study, const std::string& metric);
