@@ -107,7 +107,7 @@ class DeviceTensor {
     const auto n = bytes_ / static_cast<std::size_t>(kernels::size_of(dtype_));
     std::vector<char> host(bytes_);
     for (std::size_t i = 0; i < n; ++i) put(host.data(), i, poison_value());
-    cuda_ok(cudaMemcpy(data_, host.data(), bytes_, cudaMemcpyHostToDevice), "cudaMemcpy");
+    to_device(data_, host);
   }
   // Sets the values of trial p (a Vector or Ints).
   template <class Source>
@@ -117,7 +117,7 @@ class DeviceTensor {
     const auto bytes = at(size_ * kernels::size_of(dtype_));
     std::vector<char> host(bytes);
     for (std::size_t i = 0; i < values.size(); ++i) put(host.data(), i, static_cast<double>(values[i]));
-    cuda_ok(cudaMemcpy(address(gap_ + p * stride_), host.data(), bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    to_device(address(gap_ + p * stride_), host);
   }
   // Trial p, read back; waits for the device.
   [[nodiscard]] Vector values(std::int64_t p) const { return read(gap_ + p * stride_, size_); }
@@ -138,6 +138,12 @@ class DeviceTensor {
   }
 
  private:
+  // cudaMemcpy from pageable memory may return while the copy is on its way, and the tests' stream does not wait for
+  // it.
+  static void to_device(void* to, const std::vector<char>& host) {
+    cuda_ok(cudaMemcpy(to, host.data(), host.size(), cudaMemcpyHostToDevice), "cudaMemcpy");
+    cuda_ok(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
   [[nodiscard]] double poison_value() const {
     return dtype_ == DType::i32 ? static_cast<double>(std::numeric_limits<std::int32_t>::min())
                                 : std::numeric_limits<double>::quiet_NaN();
