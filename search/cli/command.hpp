@@ -43,6 +43,7 @@ void add_show(Program& program);
 void add_results(Program& program);
 void add_tasks(Program& program);
 void add_probe(Program& program);
+void add_findings(Program& program);
 void add_fit(Program& program);
 void add_recommend(Program& program);
 void add_export(Program& program);

@@ -29,6 +29,7 @@ void add_commands(Program& program) {
   add_results(program);
   add_tasks(program);
   add_probe(program);
+  add_findings(program);
   add_fit(program);
   add_recommend(program);
   add_export(program);

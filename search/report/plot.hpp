@@ -2,7 +2,7 @@
 // structs.
 //
 // A series is a design; each of its runs (seeds) is one line of points (x, y), never averaged: seeds are bimodal at
-// emergence (MATHS "Emergence"). Points whose x or y is not finite, or x <= 0 on a logarithmic axis, are left out; a
+// emergence (MATHS "Emergence"). Points whose x or y is not finite, or <= 0 on a logarithmic axis, are left out; a
 // plot without any point says so. Names may hold anything (UTF-8, markup, control characters) and are made harmless.
 // Errors: none. Thread-safety: pure functions.
 #pragma once
@@ -27,10 +27,10 @@ struct Plot {
   std::string title;
   std::string x_label = "tokens";
   std::string y_label;
-  bool log_x = true;
-  std::optional<double> y_min, y_max;  // where not given, the range of the points
-  std::optional<double> threshold;     // a horizontal guide, e.g. the accuracy that defines D50
-  std::vector<Series> series;
+  bool log_x = true, log_y = false;
+  std::optional<double> y_min = {}, y_max = {};  // where not given, the range of the points
+  std::optional<double> threshold = {};          // a horizontal guide, e.g. the accuracy that defines D50
+  std::vector<Series> series = {};
 };
 
 // Letters a, b, c, ... mark the series (`*`: several different ones in one cell); a legend follows. Lines end in "\n"

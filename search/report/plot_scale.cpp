@@ -80,9 +80,9 @@ std::vector<double> Scale::ticks(int most) const {
   return log ? log_ticks(low, high, most) : linear_ticks(low, high, most);
 }
 
-bool is_shown(const CurvePoint& point, bool log_x) {
+bool is_shown(const CurvePoint& point, const Plot& plot) {
   const bool usable = std::abs(point.x) <= kLargest && std::abs(point.y) <= kLargest;  // false for NaN and infinity
-  return usable && (!log_x || point.x >= 1 / kLargest);
+  return usable && (!plot.log_x || point.x >= 1 / kLargest) && (!plot.log_y || point.y >= 1 / kLargest);
 }
 
 std::optional<Scales> scales_of(const Plot& plot) {
@@ -90,8 +90,8 @@ std::optional<Scales> scales_of(const Plot& plot) {
   for (const Series& series : plot.series) {
     for (const std::vector<CurvePoint>& run : series.runs) {
       for (const CurvePoint& point : run) {
-        if (!is_shown(point, plot.log_x)) continue;
-        if (!found) found = Scales{{plot.log_x, point.x, point.x}, {false, point.y, point.y}};
+        if (!is_shown(point, plot)) continue;
+        if (!found) found = Scales{{plot.log_x, point.x, point.x}, {plot.log_y, point.y, point.y}};
         found->x.low = std::min(found->x.low, point.x);
         found->x.high = std::max(found->x.high, point.x);
         found->y.low = std::min(found->y.low, point.y);
@@ -100,8 +100,9 @@ std::optional<Scales> scales_of(const Plot& plot) {
     }
   }
   if (!found) return found;
-  if (plot.y_min && std::abs(*plot.y_min) <= kLargest) found->y.low = *plot.y_min;
-  if (plot.y_max && std::abs(*plot.y_max) <= kLargest) found->y.high = *plot.y_max;
+  const auto usable = [&](double end) { return std::abs(end) <= kLargest && (!plot.log_y || end > 0); };
+  if (plot.y_min && usable(*plot.y_min)) found->y.low = *plot.y_min;
+  if (plot.y_max && usable(*plot.y_max)) found->y.high = *plot.y_max;
   if (found->y.low > found->y.high) found->y.high = found->y.low;
   return Scales{widened(found->x), widened(found->y)};
 }

@@ -18,8 +18,8 @@ struct Scale {
   [[nodiscard]] std::vector<double> ticks(int most) const;  // round values inside, ascending
 };
 
-// Whether a point can be drawn: finite, not astronomically large (1e100), and x > 0 on a logarithmic axis.
-[[nodiscard]] bool is_shown(const CurvePoint& point, bool log_x);
+// Whether a point can be drawn: finite, not astronomically large (1e100), and > 0 on logarithmic axes.
+[[nodiscard]] bool is_shown(const CurvePoint& point, const Plot& plot);
 
 struct Scales {
   Scale x, y;

@@ -81,11 +81,11 @@ std::string guide(const Plot& plot, const Frame& f) {
       f.left, f.y(*plot.threshold), f.right, f.y(*plot.threshold));
 }
 
-std::string run_lines(const std::vector<CurvePoint>& run, bool log_x, const Frame& f) {
+std::string run_lines(const std::vector<CurvePoint>& run, const Plot& plot, const Frame& f) {
   std::string points;
   std::size_t count = 0;
   for (const CurvePoint& point : run) {
-    if (!is_shown(point, log_x)) continue;
+    if (!is_shown(point, plot)) continue;
     points += fmt::format("{}{:.1f},{:.1f}", count++ > 0 ? " " : "", f.x(point.x), f.y(point.y));
   }
   if (count == 0) return "";
@@ -99,7 +99,7 @@ std::string curves(const Plot& plot, const Frame& f) {
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     out += fmt::format("<g fill=\"none\" {} stroke-width=\"1.2\" stroke-linejoin=\"round\">\n<title>{}</title>\n",
                        stroke_of(i), xml_text(plot.series[i].name));
-    for (const std::vector<CurvePoint>& run : plot.series[i].runs) out += run_lines(run, plot.log_x, f);
+    for (const std::vector<CurvePoint>& run : plot.series[i].runs) out += run_lines(run, plot, f);
     out += "</g>\n";
   }
   return out;

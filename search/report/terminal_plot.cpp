@@ -31,10 +31,10 @@ class Area {
   }
 
   // A run: its points and, between them, one cell a column.
-  void draw(const std::vector<CurvePoint>& run, char mark, bool log_x) {
+  void draw(const std::vector<CurvePoint>& run, char mark, const Plot& plot) {
     const CurvePoint* last = nullptr;
     for (const CurvePoint& point : run) {
-      if (!is_shown(point, log_x)) continue;
+      if (!is_shown(point, plot)) continue;
       if (last != nullptr) connect(*last, point, mark);
       put(column(point.x), row(point.y), mark);
       last = &point;
@@ -115,7 +115,7 @@ std::string legend(const Plot& plot, std::size_t width) {
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     const Series& series = plot.series[i];
     const bool empty = std::none_of(series.runs.begin(), series.runs.end(), [&](const auto& run) {
-      return std::any_of(run.begin(), run.end(), [&](const CurvePoint& p) { return is_shown(p, plot.log_x); });
+      return std::any_of(run.begin(), run.end(), [&](const CurvePoint& p) { return is_shown(p, plot); });
     });
     const std::string note = empty ? " (no points)" : "";
     out += line_of(fmt::format("  {}  {}{}", mark_of(i), cut(series.name, width - 5 - note.size()), note));
@@ -141,7 +141,7 @@ std::string terminal_plot(const Plot& plot, int width, int height) {
   if (plot.threshold && *plot.threshold >= scales->y.low && *plot.threshold <= scales->y.high)
     area.guide(*plot.threshold);
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
-    for (const std::vector<CurvePoint>& run : plot.series[i].runs) area.draw(run, mark_of(i), plot.log_x);
+    for (const std::vector<CurvePoint>& run : plot.series[i].runs) area.draw(run, mark_of(i), plot);
   }
   for (std::size_t r = 0; r < rows; ++r) {
     out += line_of(fmt::format("{:>{}} {}{}", widest[r], margin, widest[r].empty() ? '|' : '+', area.lines()[r]));

@@ -188,6 +188,7 @@ std::string Space::canonical_json() const {
   }
   root["strategy"] = {{"kind", strategy.kind == StrategyKind::grid ? "grid" : "random"}};
   if (tuning) root["tuning"] = json::parse(tuning->canonical_json());
+  if (registration) root["findings"] = to_json(*registration);
   if (strategy.kind == StrategyKind::random) {
     root["strategy"]["trials"] = strategy.trials;
     root["strategy"]["seed"] = strategy.seed;
@@ -202,6 +203,7 @@ Space space_of(const SpaceFile& file, const TomlReader& root) {
   space.study = file.study;
   space.strategy = file.strategy;
   space.tokens = file.tokens;
+  space.registration = file.registration;
   if (count_recipes(file) > kMostTrials) {
     root.fail(root.place_of("recipe"), fmt::format("over {} recipes; use fewer seeds or learning rates", kMostTrials));
   }
@@ -243,6 +245,7 @@ Space parse_space(std::string_view toml_text, const std::string& file_name,
   if (files[0].tuning) {
     SpaceFile tuning = files[0];
     tuning.study += "-tuning";
+    tuning.registration.reset();
     tuning.recipe_axes = *tuning.tuning;
     space.tuning = std::make_shared<const Space>(space_of(tuning, root));
   }

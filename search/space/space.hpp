@@ -27,6 +27,7 @@
 #include "model/cohort.hpp"  // TrialSpec
 #include "model/design/design.hpp"
 #include "model/recipe.hpp"
+#include "search/space/registration.hpp"
 
 namespace hylas::search {
 
@@ -55,7 +56,8 @@ struct Space {
   SpaceCounts counts;
   std::vector<model::TrialSpec> trials;  // what to run: designs x recipes, or the strategy's draw from them, in order
 
-  std::shared_ptr<const Space> tuning;  // [tuning]: what is trained first; null without
+  std::shared_ptr<const Space> tuning;       // [tuning]: what is trained first; null without
+  std::optional<Registration> registration;  // [findings]: what the study is to decide
 
   // A study's recipes for one design. With recipe.tokens the number of steps follows from the design's context.
   [[nodiscard]] std::vector<model::Recipe> recipes_of(const model::Design& design) const;

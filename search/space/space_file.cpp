@@ -206,8 +206,8 @@ bool is_hole_name(std::string_view name) {
 }
 
 std::vector<std::string> root_keys() {
-  return {"study", "shape",  "space",  "axes",       "match",    "filter",
-          "task",  "recipe", "tuning", "capability", "strategy", "variant"};
+  return {"study",  "shape",  "space",      "axes",     "match",   "filter",  "task",
+          "recipe", "tuning", "capability", "strategy", "variant", "findings"};
 }
 
 namespace {
@@ -229,6 +229,7 @@ SpaceFile read_space_file(const TomlReader& root, const std::optional<model::Tas
   if (variant.steps) file.recipe.steps = *variant.steps, file.tokens = 0;
   file.recipe.capability = read_capability(root, file.recipe.task, file.shapes.front());
   file.strategy = read_strategy(root);
+  file.registration = read_registration(root);
   return file;
 }
 

@@ -10,6 +10,7 @@
 #include "model/design/shape.hpp"
 #include "model/recipe.hpp"
 #include "search/space/match.hpp"
+#include "search/space/registration.hpp"
 #include "search/space/space.hpp"
 #include "search/space/toml_reader.hpp"
 
@@ -58,6 +59,7 @@ struct SpaceFile {
   std::optional<RecipeAxes> tuning;  // [tuning]
   std::int64_t tokens = 0;           // 0: recipe.steps holds
   Strategy strategy;
+  std::optional<Registration> registration;  // [findings]
 };
 
 // Reads the whole file: one SpaceFile, or one a [[variant]]. `root` reads parse_toml()'s table with the keys of

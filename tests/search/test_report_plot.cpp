@@ -106,6 +106,7 @@ TEST_CASE("A terminal plot keeps its size, whatever is in it") {
     plot.y_label = std::string(random() % 9, 'y');
     plot.x_label = std::string(random() % 60, 'x');
     plot.log_x = random() % 2 == 0;
+    plot.log_y = random() % 2 == 0;
     if (random() % 2 == 0) plot.threshold = 0.5;
     for (std::uint32_t s = random() % 80; s > 0; --s) {
       Series series{std::string(random() % 150, 's'), {}};
@@ -124,7 +125,7 @@ TEST_CASE("A terminal plot keeps its size, whatever is in it") {
     for (const std::string& line : lines) CHECK(static_cast<int>(line.size()) <= std::max(40, width));
     const bool empty = std::none_of(plot.series.begin(), plot.series.end(), [&](const Series& s) {
       return std::any_of(s.runs.begin(), s.runs.end(), [&](const auto& run) {
-        return std::any_of(run.begin(), run.end(), [&](const CurvePoint& p) { return is_shown(p, plot.log_x); });
+        return std::any_of(run.begin(), run.end(), [&](const CurvePoint& p) { return is_shown(p, plot); });
       });
     });
     CHECK(lines.size() == (empty ? 2 : static_cast<std::size_t>(std::max(8, height))) + plot.series.size());

@@ -1,0 +1,130 @@
+// hylas findings: the seed paper's statements, judged on proxies trained here.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "search/cli/command.hpp"
+#include "search/cli/exit_code.hpp"
+#include "search/cli/store_options.hpp"
+#include "search/cli/sweep_text.hpp"
+#include "search/findings/findings.hpp"
+#include "search/run/devices.hpp"
+#include "search/run/interrupt.hpp"
+
+namespace hylas::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string db, scale = "toy", device = "auto", spaces, out;
+  std::vector<std::string> only;
+  bool judge = false;
+};
+
+void say(const std::string& text) {
+  std::fprintf(stderr, "hylas: %s\n", text.c_str());
+}
+
+std::vector<search::Part> parts_of(Options& options) {
+  if (!options.spaces.empty()) {
+    options.scale = std::filesystem::path(options.spaces).filename().string();
+    return search::parts_in(options.spaces, options.only);
+  }
+  // The toys of a CPU are smaller ones.
+  if (options.scale == "toy" && search::worker_devices(options.device).front() == "cpu") options.scale = "toy-cpu";
+  return search::built_in_parts(options.scale, options.only);
+}
+
+// What will be trained, before it is.
+void say_plan(const std::vector<search::Part>& parts) {
+  for (const search::Part& part : parts) {
+    auto plan = search::plan_sweep(part.space);
+    if (part.space.tuning) {
+      const auto tuning = search::plan_sweep(*part.space.tuning);
+      plan.tokens += tuning.tokens, plan.flops += tuning.flops, plan.trials += tuning.trials;
+    }
+    say(fmt::format("{}: {} designs, {} trials, at most {:.3g} tokens and {:.3g} FLOPs, less what stops early",
+                    part.space.study, plan.designs, plan.trials, static_cast<double>(plan.tokens), plan.flops));
+  }
+}
+
+int train(const Options& options, const std::vector<search::Part>& parts, db::Store& store) {
+  search::SweepOptions sweep;
+  sweep.device = options.device;
+  sweep.devices = search::worker_devices(options.device);
+  sweep.threads = options.common.threads;
+  sweep.program_version = HYLAS_VERSION;
+  sweep.progress = search::default_progress();
+  for (const search::Part& part : parts) {
+    for (const auto& trial : part.space.trials) search::check_trainable_on(trial, sweep.device, sweep.devices.front());
+  }
+  const search::InterruptGuard guard;
+  sweep.interrupt = search::InterruptGuard::flag();
+  const auto summary = search::train_parts(parts, store, sweep);
+  if (summary.interrupted) {
+    print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, options.db));
+  }
+  return summary.exit_code();
+}
+
+void write_report(const search::Findings& findings, const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  write_file((folder / "findings.json").string(), search::findings_json(findings).dump(1) + "\n");
+  write_file((folder / "findings.txt").string(), search::findings_text(findings));
+  for (const auto& [name, plot] : search::findings_plots(findings)) {
+    write_file((folder / name).string(), search::svg_plot(plot));
+  }
+  say(fmt::format("wrote findings.txt, findings.json and plots to {}", folder.string()));
+}
+
+int run(Options options) {
+  const auto parts = parts_of(options);
+  int code = exit_ok;
+  auto store = StoreOptions{options.db, ""}.open(options.judge ? db::Access::write : db::Access::create);
+  if (!options.judge) {
+    say_plan(parts);
+    code = train(options, parts, store);
+    if (code == exit_interrupted) return code;
+  }
+  search::JudgeOptions judge;
+  judge.threads = options.common.threads;
+  judge.progress = say;
+  const model::CohortOptions engine{.threads = options.common.threads,
+                                    .device = search::worker_devices(options.device).front()};
+  auto findings = search::judge_findings(parts, store, engine, HYLAS_VERSION, judge);
+  findings.scale = options.scale;
+  if (!options.out.empty()) write_report(findings, options.out);
+  print(options.common.json ? search::findings_json(findings).dump(2) : search::findings_text(findings));
+  return code;
+}
+
+}  // namespace
+
+void add_findings(Program& program) {
+  auto options = std::make_shared<Options>();
+  auto* command = add_command(program, program.app, "findings",
+                              "the seed paper's statements, judged on proxies trained here; run it again to resume",
+                              "hylas findings --db findings.db\n  timeout -s INT 480 hylas findings --db findings.db "
+                              "   # in pieces of eight minutes",
+                              options->common, [options] { return run(*options); });
+  command->add_option("--db", options->db, "the results store, made if it does not exist")->required();
+  command
+      ->add_option("--scale", options->scale, "how large: toy (minutes), small (a GPU's hours), S1 (the paper's, days)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"toy", "small", "S1"}));
+  command->add_option("--device", options->device, "auto (all GPUs, else the CPU), cpu, cuda (all GPUs) or cuda:N")
+      ->capture_default_str();
+  command
+      ->add_option("--only", options->only,
+                   "parts to train and judge: core,recurrent,sizes,ratios,sinks,growth (core always is)")
+      ->delimiter(',');
+  command->add_option("--spaces", options->spaces,
+                      "a folder of your own copies of the space files, instead of --scale");
+  command->add_option("-o,--out", options->out, "a folder for the report: findings.txt, findings.json, plots as SVG");
+  command->add_flag("--judge", options->judge, "train nothing: judge what the store holds");
+}
+
+}  // namespace hylas::cli
