@@ -35,8 +35,7 @@ void check(const std::vector<TrialSpec>& specs, const CohortOptions& options) {
     if (cohort_key(specs[i].design, specs[i].recipe) != key) {
       throw InputError(
           fmt::format("trial {} ({}) cannot share a cohort with trial 0 ({}): shape, depth, operators, batch, steps, "
-                      "evaluation plan, "
-                      "task or precision differ",
+                      "evaluation plan, window growth, task or precision differ",
                       i, specs[i].design.layout_text(), specs.front().design.layout_text()));
     }
   }
@@ -146,10 +145,11 @@ struct Cohort::Impl {
     const auto device = device_of(options.device);
     const auto count = static_cast<std::int64_t>(specs.size());
     for (TrialSpec& spec : specs) {
-      const Layout* layout = &spec.design.layout;
-      LayoutData data({&layout, 1}, spec.design.shape.context);
+      Layout layout = layout_at(spec.design.layout, spec.recipe.window_growth, 0);
+      LayoutData data = layout_data(layout, spec.design.shape.context);
       trials.push_back({.spec = std::move(spec),
-                        .layout = std::move(data),
+                        .layout = std::move(layout),
+                        .layout_data = std::move(data),
                         .blocks = {},
                         .last_loss = std::numeric_limits<double>::quiet_NaN(),
                         .diverged = std::nullopt});
@@ -162,6 +162,24 @@ struct Cohort::Impl {
     }
     if (!engine) engine = make_cpu_engine(first, options);
     engine->place(trials);
+  }
+
+  static LayoutData layout_data(const Layout& layout, std::int64_t context) {
+    const Layout* one = &layout;
+    return {{&one, 1}, context};
+  }
+
+  // From now on every trial sees the windows of this update (design/window_growth.hpp).
+  void use_windows(std::int64_t update) {
+    bool changed = false;
+    for (TrialState& trial : trials) {
+      Layout layout = layout_at(trial.spec.design.layout, trial.spec.recipe.window_growth, update);
+      if (layout == trial.layout) continue;
+      trial.layout_data = layout_data(layout, trial.spec.design.shape.context);
+      trial.layout = std::move(layout);
+      changed = true;
+    }
+    if (changed) engine->windows_changed(trials);
   }
 
   TrialState& at(std::size_t trial) {
@@ -228,10 +246,13 @@ std::int64_t Cohort::tokens_per_step() const {
 std::vector<Divergence> Cohort::train_to(std::int64_t step, const std::atomic<bool>* interrupt) {
   using Clock = std::chrono::steady_clock;
   impl_->require_common_step();
+  const WindowGrowth& growth = impl_->trials.front().spec.recipe.window_growth;  // the cohort's
   std::vector<Divergence> divergences;
   while (impl_->step < step && !active().empty() && !(interrupt != nullptr && interrupt->load())) {
-    const std::int64_t n = std::min(step - impl_->step, impl_->segment_steps);
+    const std::int64_t end = same_windows_until(growth, impl_->step, step);
+    const std::int64_t n = std::min(end - impl_->step, impl_->segment_steps);
     const auto start = Clock::now();
+    impl_->use_windows(impl_->step + 1);
     impl_->engine->run(impl_->trials, n);
     impl_->step += n;
     impl_->collect(divergences);
@@ -244,6 +265,7 @@ std::vector<Divergence> Cohort::train_to(std::int64_t step, const std::atomic<bo
 
 std::vector<Evaluation> Cohort::evaluate() {
   impl_->require_common_step();
+  impl_->use_windows(impl_->step);
   const std::vector<std::size_t> list = active();
   std::vector<const TrialState*> states;
   states.reserve(list.size());

@@ -5,6 +5,9 @@
 // the fixed chunks of a batch are spread instead. Gradients are always the ordered sum of the same chunks. On a GPU all
 // trials go through every operator together; the bits are others than the CPU's, and as constant.
 //
+// Where the recipe lets windows grow, every update and evaluation sees those of its step (design/window_growth.hpp),
+// also after load().
+//
 // Typical use: for (step : evaluation_steps) { cohort.train_to(step); store(cohort.evaluate()); drop the saturated }.
 // Errors: those of check_trainable(); InputError for trials that do not share a cohort key; CheckpointError for a file
 // that cannot be loaded. Thread-safety: one thread at a time; it uses its pool inside.

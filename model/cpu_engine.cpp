@@ -77,6 +77,7 @@ class CpuEngine final : public Engine {
   }
 
   void trials_changed(std::vector<TrialState>& /*trials*/) override {}
+  void windows_changed(std::vector<TrialState>& /*trials*/) override {}
 
   [[nodiscard]] std::size_t peak_bytes() const override { return store_.capacity() + pool_.arena_bytes(); }
 

@@ -25,6 +25,8 @@ class Engine {
   [[nodiscard]] virtual std::vector<std::vector<Point>> evaluate(std::span<const TrialState* const> trials) = 0;
   // Tells the engine that a trial's blocks or step were set from outside, or that trials have left.
   virtual void trials_changed(std::vector<TrialState>& trials) = 0;
+  // Tells the engine that TrialState::layout has other windows.
+  virtual void windows_changed(std::vector<TrialState>& trials) = 0;
   [[nodiscard]] virtual std::size_t peak_bytes() const = 0;
   // One line for people: what runs where, and with how much memory.
   [[nodiscard]] virtual std::string plan_text() const = 0;

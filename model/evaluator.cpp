@@ -47,7 +47,7 @@ void Evaluator::run_set(kernels::ThreadPool& pool, std::span<const TrialState* c
     const std::int64_t first = item % chunks * chunk, count = std::min(chunk, set.sequences - first);
     const Tensor predicted = ctx.arena.tensor(DType::i32, {1, count, T});
     const Tensor loss = ctx.arena.tensor(DType::f32, {1, count, T});
-    const Layout* layout = &trial.spec.design.layout;
+    const Layout* layout = &trial.layout;
     const LayoutData data({&layout, 1}, T);
     proxy.evaluate(ctx, data, trial.blocks.weights, view(set.tokens, first, count, T),
                    view(set.targets, first, count, T), loss, predicted);
@@ -73,7 +73,7 @@ void Evaluator::run_heads(kernels::ThreadPool& pool, std::span<const TrialState*
     const TrialState& trial = *trials[static_cast<std::size_t>(item / chunks)];
     const std::int64_t c = item % chunks, first = c * head_chunks_.chunk;
     const std::int64_t count = std::min(head_chunks_.chunk, heads_.queries().sequences - first);
-    const Layout* layout = &trial.spec.design.layout;
+    const Layout* layout = &trial.layout;
     const LayoutData data({&layout, 1}, T);
     double* sums = parts.data() + static_cast<std::size_t>(item) * size;
     heads_.run(ctx, proxy, data, trial.blocks.weights, view(set.tokens, first, count, T),

@@ -45,24 +45,26 @@ void for_each_field(AnyRecipe& r, const F& f) {
   f("capability", "metric", r.capability.metric);
   f("capability", "threshold", r.capability.threshold);
   f("capability", "stop_at", r.capability.stop_at);
+  f("window_growth", "start", r.window_growth.start);
+  f("window_growth", "steps", r.window_growth.steps);
   f("", "seed", r.seed);
   f("", "data_seed", r.data_seed);
   f("", "precision", r.precision);
 }
 
 // Fields that canonical JSON leaves out at their default: so keys of recipes without them stay what they were.
-bool left_out(const char* name, const std::vector<std::int64_t>& v) {
-  return std::string_view(name) == "lengths" && v.empty();
+bool may_be_left_out(std::string_view section, std::string_view name) {
+  return section == "window_growth" || (section == "eval" && (name == "lengths" || name == "probe_sequences"));
 }
-bool left_out(const char* name, std::int64_t v) {
-  return std::string_view(name) == "probe_sequences" && v == 0;
+bool is_off(const std::vector<std::int64_t>& v) {
+  return v.empty();
+}
+bool is_off(std::int64_t v) {
+  return v == 0;
 }
 template <class Any>
-bool left_out(const char* /*name*/, const Any& /*v*/) {
+bool is_off(const Any& /*v*/) {
   return false;
-}
-bool may_be_left_out(const std::string& section, const char* name) {
-  return section == "eval" && (std::string_view(name) == "lengths" || std::string_view(name) == "probe_sequences");
 }
 
 json to_json(std::int64_t v) {
@@ -276,7 +278,7 @@ void validate_capability(const Capability& c, const Task& task, const EvalPlan& 
 std::string Recipe::canonical_json() const {
   json root = json::object();
   for_each_field(*this, [&](const std::string& section, const char* name, const auto& field) {
-    if (left_out(name, field)) return;
+    if (may_be_left_out(section, name) && is_off(field)) return;
     (section.empty() ? root : root[section])[name] = to_json(field);
   });
   return root.dump();  // nlohmann::json keeps keys sorted
@@ -292,11 +294,12 @@ Recipe recipe_from_json(const std::string& text) {
   if (!root.is_object()) wrong_type("the whole text", "an object", root);
   Recipe recipe;
   Recipe complete;
-  complete.eval.lengths = {1}, complete.eval.probe_sequences = 1;
+  complete.eval.lengths = {1}, complete.eval.probe_sequences = 1, complete.window_growth = {1, 1};
   refuse_unknown_keys(root, json::parse(complete.canonical_json()), "");
+  const json absent = json::object();
   for_each_field(recipe, [&](const std::string& section, const char* name, auto& field) {
     const std::string full_name = dotted(section, name);
-    const json& holder = section.empty() ? root : root[section];
+    const json& holder = section.empty() ? root : root.contains(section) ? root[section] : absent;
     if (may_be_left_out(section, name) && holder.is_object() && !holder.contains(name)) return;
     if (!holder.is_object() || !holder.contains(name))
       throw InputError("recipe: the key '" + full_name + "' is missing");
@@ -309,6 +312,7 @@ void validate(const Recipe& recipe, const Shape& shape) {
   const std::unique_ptr<Task> task = validate_task(recipe.task, shape);
   validate_optimizer(recipe);
   validate_plan(recipe, shape);
+  validate(recipe.window_growth, recipe.steps);
   check_sequences(recipe.eval, *task, shape.context);
   validate_lengths(recipe.eval, recipe.task, shape.context);
   validate_probe(recipe.eval, *task);
@@ -340,6 +344,8 @@ std::string cohort_key(const Design& design, const Recipe& recipe) {
               {"adamw", {recipe.beta1, recipe.beta2, recipe.eps}},
               {"precision", recipe.precision}};
   if (recipe.eval.probe_sequences > 0) key["probe_sequences"] = recipe.eval.probe_sequences;
+  const WindowGrowth& growth = recipe.window_growth;
+  if (growth.on()) key["window_growth"] = {growth.start, growth.steps};
   return hash_hex(key.dump());
 }
 
@@ -363,6 +369,11 @@ std::string protocol_json(const Recipe& recipe, const Shape& shape) {
         {"queries", "scored positions whose answer stands in the sequence, evenly chosen; the last occurrence counts"}};
   }
   if (!recipe.eval.lengths.empty()) protocol["evaluation"]["lengths"] = recipe.eval.lengths;
+  if (recipe.window_growth.on()) {
+    protocol["window_growth"] = {{"start", recipe.window_growth.start},
+                                 {"steps", recipe.window_growth.steps},
+                                 {"evaluation", "sees the windows of the last update; at step 0 those of the first"}};
+  }
   return protocol.dump();
 }
 

@@ -1,7 +1,8 @@
 // Recipe: everything besides the design that fixes a run. Design and recipe together are a trial.
 //
 // Units: tokens, steps, sequences. Errors: validate() throws InputError naming the field as a space file writes it.
-// canonical_json() is what trial_key hashes; it holds every field, keys sorted, numbers printed shortest round-trip.
+// canonical_json() is what trial_key hashes; keys sorted, numbers printed shortest round-trip. It holds every field but
+// eval.lengths, eval.probe_sequences and window_growth where they are off: keys of recipes without them stay the same.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 #include "model/data/task_spec.hpp"
 #include "model/design/design.hpp"
+#include "model/design/window_growth.hpp"
 
 namespace hylas::model {
 
@@ -57,6 +59,7 @@ struct Recipe {
   Schedule schedule;
   EvalPlan eval;
   Capability capability;
+  WindowGrowth window_growth;  // off unless given
   std::int64_t seed = 1;       // initialisation
   std::int64_t data_seed = 1;  // training sequences
   std::string precision = "fp32";
@@ -70,9 +73,8 @@ void validate(const Recipe& recipe, const Shape& shape);         // also that th
 
 [[nodiscard]] std::string trial_key(const Design& design, const Recipe& recipe);
 // Trials with equal keys can train in lockstep: shape, depth, operator of each layer (full and swa are one), batch,
-// steps and evaluation plan, task, AdamW's constants, precision. What may differ: windows, NoPE, sinks' presence,
-// seeds, learning rate,
-// ...
+// steps and evaluation plan, window growth, task, AdamW's constants, precision. What may differ: windows, NoPE, sinks'
+// presence, seeds, learning rate, ...
 [[nodiscard]] std::string cohort_key(const Design& design, const Recipe& recipe);
 // The protocol identity stored with every evaluation: task parameters, metric definitions, window convention.
 [[nodiscard]] std::string protocol_json(const Recipe& recipe, const Shape& shape);

@@ -59,7 +59,7 @@ double Trainer::run_chunk(Context& ctx, const TrialState& trial, const Batch& ba
   const std::int64_t count = (chunk + 1) * batch_ / chunks_ - first;
   const Tensor loss = ctx.arena.tensor(DType::f32, {1, count, proxy_.shape().context});
   std::memset(grads.data(), 0, static_cast<std::size_t>(grads.size()) * sizeof(float));
-  proxy_.loss_and_gradients(ctx, trial.layout, trial.blocks.weights, sequences(batch.tokens, first, count),
+  proxy_.loss_and_gradients(ctx, trial.layout_data, trial.blocks.weights, sequences(batch.tokens, first, count),
                             sequences(batch.targets, first, count), 1.0 / static_cast<double>(batch.scored), loss,
                             grads);
   const float* values = loss.trial<float>();

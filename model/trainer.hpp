@@ -23,7 +23,8 @@ namespace hylas::model {
 
 struct TrialState {
   TrialSpec spec;
-  LayoutData layout;
+  Layout layout;           // the design's, with the windows of now (design/window_growth.hpp)
+  LayoutData layout_data;  // of that, at the training context
   TrialBlocks blocks;
   std::int64_t step = 0;  // updates done
   double last_loss = 0;   // mean loss of the last step's batch, before its update; NaN before the first step

@@ -67,7 +67,6 @@ class CudaEngine final : public Engine {
     const std::int64_t most = std::max<std::int64_t>(1, kMicroBatchTokens / sizes_.context);
     const std::int64_t parts = (sizes_.batch + most - 1) / most;
     micro_batch_ = (sizes_.batch + parts - 1) / parts;
-    eval_tokens_ = kMicroBatchTokens;
     const auto info = runtime_.info();
     name_ = info.name;
     budget_ = static_cast<std::size_t>(kShareOfFreeMemory * static_cast<double>(info.free_bytes));
@@ -190,6 +189,7 @@ class CudaEngine final : public Engine {
     slots_ = staying;
     view_blocks(trials);
   }
+  void windows_changed(std::vector<TrialState>& trials) override { view_blocks(trials); }
 
   [[nodiscard]] std::size_t peak_bytes() const override { return planned_ + runtime_.workspace_bytes(); }
   [[nodiscard]] std::string plan_text() const override {
@@ -257,7 +257,7 @@ class CudaEngine final : public Engine {
     }
     buffers_ = cuda::first_trials(all_, count);
     std::vector<const Layout*> layouts;
-    for (const std::size_t trial : slots_) layouts.push_back(&trials[trial].spec.design.layout);
+    for (const std::size_t trial : slots_) layouts.push_back(&trials[trial].layout);
     layout_.emplace(layout_of(layouts, sizes_.context));
     send_values(all_.layout, layout_->values());
     layout_->move_to(all_.layout);
@@ -372,7 +372,7 @@ class CudaEngine final : public Engine {
   HeadProbe heads_;
   std::unique_ptr<TaskDevice> sequences_;
   cuda::Sizes sizes_;
-  std::int64_t micro_batch_ = 1, eval_tokens_ = 1;
+  std::int64_t micro_batch_ = 1, eval_tokens_ = kMicroBatchTokens;
   std::size_t budget_ = 0, planned_ = 0;
   std::string name_;
   cuda::Buffers all_, buffers_;  // all slots; those in use

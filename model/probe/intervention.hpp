@@ -16,14 +16,14 @@
 namespace hylas::model {
 
 struct Intervention {
-  Layout layout;                         // the trained one, or with other windows
+  Layout layout;                         // the design's, or with other windows
   std::vector<std::int32_t> first_keys;  // of each layer
   std::vector<std::int32_t> head_on;     // [attention layers * heads]
 };
 
 // How many layers of the layout have attention.
 [[nodiscard]] std::int64_t attention_layers(const Layout& layout);
-// The model as it was trained.
+// The design as it is: for a checkpoint from before its windows had grown (design/window_growth.hpp), the final ones.
 [[nodiscard]] Intervention intact(const Design& design);
 // Full layers see `window` keys and the first `first_keys`. The same bits as intact() where window >= context.
 [[nodiscard]] Intervention cut_full_layers(const Design& design, std::int32_t window, std::int32_t first_keys);

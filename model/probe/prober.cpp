@@ -43,7 +43,11 @@ struct Prober::Impl {
         sets(sets_of(*task, sequences)),
         proxy(trial.design, bf16 ? DType::bf16 : DType::f32, device, head_of(trial.recipe.task)),
         heads(trial.design, sets, sequences),
-        state{.spec = trial, .layout = layout_of(trial.design), .blocks = {}, .diverged = std::nullopt} {
+        state{.spec = trial,
+              .layout = trial.design.layout,
+              .layout_data = layout_of(trial.design),
+              .blocks = {},
+              .diverged = std::nullopt} {
     const std::int64_t N = proxy.parameters().size();
     state.blocks = {host.tensor(DType::f32, {1, N}), host.tensor(DType::f32, {1, N}), host.tensor(DType::f32, {1, N})};
     if (device.kind == kernels::DeviceKind::cuda) {

@@ -2,11 +2,12 @@
 // the scores of its heads. On the CPU (fp32) or a GPU (in the precision of its recipe).
 //
 // All evaluations go through attention_probe, intact ones too, so that what differs between two of them is the
-// intervention alone; up to rounding they are what the sweep stored. Sequences: the first `sequences` of the
-// evaluation split, at the training context; of real text its needles too, which heads are scored on then.
-// Interventions run as the trial dimension of one batch on a GPU. Errors: InputError for a trial that cannot be run
-// here, CheckpointError for a file that cannot be loaded, CudaError. Thread-safety: one thread at a time; it uses its
-// pool inside.
+// intervention alone; up to rounding they are what the sweep stored. Windows are always the design's own: where a
+// recipe lets them grow (design/window_growth.hpp), a checkpoint of the steps before is run with windows it was not
+// trained with yet, and the sweep stored something else. Sequences: the first `sequences` of the evaluation split, at
+// the training context; of real text its needles too, which heads are scored on then. Interventions run as the trial
+// dimension of one batch on a GPU. Errors: InputError for a trial that cannot be run here, CheckpointError for a file
+// that cannot be loaded, CudaError. Thread-safety: one thread at a time; it uses its pool inside.
 #pragma once
 
 #include <filesystem>

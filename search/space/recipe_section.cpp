@@ -79,9 +79,9 @@ void read_schedule(const TomlReader& recipe_reader, model::Schedule& schedule) {
 }  // namespace
 
 void read_recipe(const TomlReader& root, SpaceFile& file) {
-  const TomlReader reader =
-      root.table("recipe", {"steps", "tokens", "batch", "learning_rate", "weight_decay", "clip", "beta1", "beta2",
-                            "eps", "embed_std", "seeds", "data_seeds", "precision", "schedule", "eval"});
+  const TomlReader reader = root.table(
+      "recipe", {"steps", "tokens", "batch", "learning_rate", "weight_decay", "clip", "beta1", "beta2", "eps",
+                 "embed_std", "seeds", "data_seeds", "precision", "schedule", "eval", "window_growth"});
   model::Recipe& r = file.recipe;
   read_length(reader, file);
   reader.optional("batch", r.batch);
@@ -126,6 +126,9 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
   eval.optional("min_steps", r.eval.min_steps);
   eval.optional("lengths", r.eval.lengths);
   eval.optional("probe_sequences", r.eval.probe_sequences);
+  const TomlReader growth = reader.table("window_growth", {"start", "steps"});
+  growth.optional("start", r.window_growth.start);
+  growth.optional("steps", r.window_growth.steps);
 }
 
 std::optional<RecipeAxes> read_tuning(const TomlReader& root, const SpaceFile& file) {

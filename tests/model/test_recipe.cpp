@@ -48,6 +48,10 @@ const std::vector<std::pair<const char*, Change>>& all_changes() {
       {"capability.metric", [](Recipe& r) { r.capability.metric = "accuracy/(16,64]"; }},
       {"capability.threshold", [](Recipe& r) { r.capability.threshold = 0.4; }},
       {"capability.stop_at", [](Recipe& r) { r.capability.stop_at = 2; }},
+      {"window_growth",
+       [](Recipe& r) {
+         r.window_growth = {8, 500};
+       }},
       {"seed", [](Recipe& r) { r.seed = 9007199254740993; }},  // over 2^53: a double would lose it
       {"data_seed", [](Recipe& r) { r.data_seed = 3; }},
   };
@@ -137,6 +141,45 @@ TEST_CASE("Probe sequences are in the keys and the protocol where they are asked
   CHECK_FALSE(contains(protocol_json(plain, small()), "head/"));
 }
 
+// Proves that growing windows are part of a recipe that has them, and change nothing for one that does not.
+TEST_CASE("Growing windows are in the keys and the protocol where they are asked for") {
+  const Design design = Design::make("(swa:16 full/nope)*2", small());
+  Recipe plain, growing;
+  growing.window_growth = {8, 500};
+  CHECK_FALSE(contains(plain.canonical_json(), "window_growth"));
+  CHECK(contains(growing.canonical_json(), R"("weight_decay":0.1,"window_growth":{"start":8,"steps":500}})"));
+  CHECK(recipe_from_json(growing.canonical_json()) == growing);
+  CHECK(recipe_from_json(plain.canonical_json()) == plain);
+  // Keys of recipes without growth, as they were before there was any.
+  CHECK(trial_key(design, plain) == "df825c8dad8b10fa");
+  CHECK(cohort_key(design, plain) == "1af7b7d431318f0f");
+  CHECK(trial_key(design, growing) != trial_key(design, plain));
+  CHECK(cohort_key(design, growing) != cohort_key(design, plain));
+  Recipe other = growing;
+  other.window_growth.start = 9;
+  CHECK(cohort_key(design, other) != cohort_key(design, growing));
+  CHECK(trial_key(design, other) != trial_key(design, growing));
+  CHECK(contains(protocol_json(growing, small()), R"("start":8,"steps":500)"));
+  CHECK_FALSE(contains(protocol_json(plain, small()), "window_growth"));
+
+  const std::string text = growing.canonical_json();
+  CHECK(contains(parse_error(replaced(text, "\"start\":8", "\"start\":0.5")),
+                 "window_growth.start must be a whole number"));
+  CHECK(contains(parse_error(replaced(text, "\"start\":8", "\"strat\":8")),
+                 "unknown key 'window_growth.strat'; did you mean 'start'?"));
+  CHECK(contains(parse_error(replaced(text, "{\"start\":8,\"steps\":500}", "7")), "window_growth"));
+  CHECK(contains(validation_error([](Recipe& r) {
+                   r.window_growth = {8, 1000};
+                 }),
+                 "recipe.window_growth.steps must be 1 or more and under the recipe's steps (1000), not 1000"));
+  CHECK(contains(validation_error([](Recipe& r) {
+                   r.window_growth = {-1, 10};
+                 }),
+                 "recipe.window_growth.start must be 1 or more, not -1"));
+  CHECK(validation_error([](Recipe& r) { r.window_growth = {1, 999}; }).empty());
+  CHECK(validation_error([](Recipe& r) { r.window_growth = {1 << 20, 1}; }).empty());
+}
+
 TEST_CASE("JSON that is no recipe is refused, with the key") {
   const std::string good = Recipe{}.canonical_json();
   CHECK(contains(parse_error(replaced(good, "\"batch\"", "\"bacth\"")), "unknown key 'bacth'; did you mean 'batch'?"));
@@ -187,6 +230,12 @@ TEST_CASE("Values that cannot train are refused, named as a space file writes th
       {"recipe.eval.probe_sequences", [](Recipe& r) { r.eval.probe_sequences = -1; }},
       {"recipe.eval.probe_sequences", [](Recipe& r) { r.eval.probe_sequences = r.eval.sequences + 1; }},
       {"recipe.eval.growth", [](Recipe& r) { r.eval.growth = -0.1; }},
+      {"recipe.window_growth.start", [](Recipe& r) { r.window_growth.steps = 10; }},
+      {"recipe.window_growth.steps", [](Recipe& r) { r.window_growth.start = 10; }},
+      {"recipe.window_growth.steps",
+       [](Recipe& r) {
+         r.window_growth = {8, -1};
+       }},
       {"recipe.eval.min_steps", [](Recipe& r) { r.eval.min_steps = 0; }},
       {"over 100000 evaluations", [](Recipe& r) { r.eval.growth = 0, r.eval.min_steps = 1, r.steps = 1 << 30; }},
       {"did you mean 'accuracy/far'", [](Recipe& r) { r.capability.metric = "acuracy/far"; }},
@@ -228,7 +277,7 @@ TEST_CASE("Cohort keys: what is data inside a cohort does not matter, what shape
     }
   }
   for (const char* split : {"task.keys", "task.repeat", "steps", "batch", "eval.sequences", "eval.growth",
-                            "eval.min_steps", "beta1", "beta2", "eps"}) {
+                            "eval.min_steps", "window_growth", "beta1", "beta2", "eps"}) {
     for (const auto& [name, change] : all_changes()) {
       CAPTURE(name);
       if (name == std::string(split)) CHECK(key("(swa:4 full)*2", change) != base);

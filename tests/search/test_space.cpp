@@ -214,7 +214,7 @@ TEST_CASE("Every key of a recipe reaches the trial") {
       "beta1 = 0.5\nbeta2 = 0.75\neps = 1e-6\nembed_std = 0.125\nseeds = [9]\ndata_seeds = [8]\n"
       "precision = \"fp32\"\n[recipe.schedule]\nkind = \"wsd\"\nwarmup_steps = 4\n"
       "decay_fraction = 0.5\nfinal_ratio = 0.1\n[recipe.eval]\nsequences = 17\ngrowth = 0.5\n"
-      "min_steps = 2\n");
+      "min_steps = 2\n[recipe.window_growth]\nstart = 8\nsteps = 10\n");
   model::Recipe expected;
   expected.task = model::recall_task(5, 7, 0.25);
   expected.steps = 11;
@@ -229,6 +229,7 @@ TEST_CASE("Every key of a recipe reaches the trial") {
   expected.schedule = {model::ScheduleKind::wsd, 4, 0.5, 0.1};
   expected.eval = {17, 0.5, 2};
   expected.capability = {"accuracy/(16,64]", 0.25, 2};
+  expected.window_growth = {8, 10};
   expected.seed = 9;
   expected.data_seed = 8;
   REQUIRE(space.trials.size() == 1);
