@@ -99,7 +99,8 @@ struct Advice {
   std::vector<std::string> warnings;
 };
 
-// Covariates of a design as the emergence laws name them (indicators: "gdn", "mamba2", "lightning" shares).
+// Covariates of a design as the emergence laws name them, depth and width among them (indicators: "gdn", "mamba2",
+// "lightning" shares).
 [[nodiscard]] fitting::DesignCovariates law_covariates(const model::Design& design);
 
 [[nodiscard]] Advice recommend(const std::vector<Candidate>& candidates, const Evidence& evidence,

@@ -94,6 +94,8 @@ fitting::DesignCovariates law_covariates(const model::Design& design) {
   x.full_fraction = c.full_fraction;
   x.nope = c.nope_full;
   x.sink = c.sink;
+  x.depth = static_cast<double>(c.depth);
+  x.width = static_cast<double>(c.width);
   for (const model::Mixer kind : {model::Mixer::gdn, model::Mixer::mamba2, model::Mixer::lightning}) {
     const auto& layers = design.layout.layers;
     const auto count = std::ranges::count(layers, kind, &model::Layer::mixer);

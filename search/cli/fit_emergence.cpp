@@ -66,6 +66,7 @@ search::EmergenceData read_table(const Options& options) {
   if (options.fit.terms.empty()) terms.insert(terms.end(), {"gdn", "mamba2", "lightning"});  // as hylas export has them
   asked.columns = parse_pairs("--columns", options.columns, roles);
   asked.indicators = search::indicator_columns(table, terms);
+  asked.sizes = search::size_roles(table, terms);
   asked.metric = options.metric;
   asked.threshold = options.threshold;
   asked.counts = options.fit.law == "F1" || options.asymptote;
@@ -148,9 +149,9 @@ void add_source_options(CLI::App& command, Options& options) {
   command.get_option("--db")->required(false);
   command.add_option("--input", options.input, "a table instead: .csv, .tsv or .jsonl, one row an evaluation of a run");
   command
-      .add_option(
-          "--columns", options.columns,
-          "of the table: seed=a,tokens=b,value=c and design, count, N, window, full_fraction, nope, sink, metric")
+      .add_option("--columns", options.columns,
+                  "of the table: seed=a,tokens=b,value=c and design, count, N, window, full_fraction, nope, sink, "
+                  "depth, width, metric")
       ->delimiter(',');
   command.add_option("--metric", options.metric, "default: the capability that was swept for, or the table's only one");
   command.add_option("--threshold", options.threshold,
@@ -161,7 +162,8 @@ void add_law_options(CLI::App& command, Options& options) {
   command.add_option("--law", options.fit.law, "F3 (times to emergence) or F1 (whole curves)")->capture_default_str();
   command
       .add_option("--terms", options.fit.terms,
-                  "columns of ln D50, e.g. ln_window,nope, or none (default: all that vary); also columns of the table")
+                  "columns of ln D50, e.g. ln_window,nope, or none (default: all that vary, save ln_depth, ln_width, "
+                  "nope*no_swa, nope*ln_window^2 and ln_window*ln_N); also columns of the table")
       ->delimiter(',');
   command.add_option("--cure-terms", options.fit.cure_terms, "columns of the chance that a run ever emerges (F3)")
       ->delimiter(',');

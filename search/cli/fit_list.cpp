@@ -30,7 +30,9 @@ std::vector<fitting::LossColumnText> run_columns(bool counts) {
           {"window", "geometric mean of the windows; 0: none", false, false},
           {"full_fraction", "full layers / layers", false, false},
           {"nope", "share of full layers without position encoding", false, false},
-          {"sink", "share of attention layers with a sink", false, false}};
+          {"sink", "share of attention layers with a sink", false, false},
+          {"depth", "layers; the term ln_depth needs it", false, true},
+          {"width", "d_model; the term ln_width needs it", false, true}};
 }
 
 std::vector<Entry> entries() {

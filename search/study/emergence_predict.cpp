@@ -22,6 +22,8 @@ double value_of(const DesignCovariates& x, const std::string& name) {
   if (name == "full_fraction") return x.full_fraction;
   if (name == "nope") return x.nope;
   if (name == "sink") return x.sink;
+  if (name == "depth" && x.depth > 0) return x.depth;
+  if (name == "width" && x.width > 0) return x.width;
   for (const auto& [key, value] : x.indicators) {
     if (key == name) return value;
   }
@@ -40,7 +42,9 @@ void set_value(DesignCovariates& x, const std::string& name, double value) {
   } else if (name == "sink") {
     x.sink = value;
   } else {
-    x.indicators.emplace_back(name, value);
+    if (name == "depth" && value > 0) x.depth = value;
+    if (name == "width" && value > 0) x.width = value;
+    x.indicators.emplace_back(name, value);  // a table's column of that name may be a term itself
   }
 }
 
@@ -56,10 +60,14 @@ std::set<std::string> used_by(const fitting::EmergenceFit& fit) {
       continue;
     }
     if (term.find("ln_N") != std::string::npos) used.insert("N");
-    if (term.find("window") != std::string::npos || term == "no_swa") used.insert("window");
+    if (term.find("window") != std::string::npos || term.find("no_swa") != std::string::npos) {
+      used.insert("window");
+    }
     if (term.find("full") != std::string::npos) used.insert("full_fraction");
     if (term.find("nope") != std::string::npos) used.insert("nope");
     if (term == "sink") used.insert("sink");
+    if (term == "ln_depth") used.insert({"depth", term});  // by itself where the data have an indicator of that name
+    if (term == "ln_width") used.insert({"width", term});
   }
   return used;
 }
@@ -98,6 +106,12 @@ Prediction prediction_at(const EmergenceData& data, const fitting::EmergenceFit&
 
 std::vector<std::string> predictable(const EmergenceData& data) {
   std::vector<std::string> names = {"N", "window", "full_fraction", "nope", "sink"};
+  const auto tell = [&](double DesignCovariates::*size) {
+    return std::any_of(data.designs.begin(), data.designs.end(),
+                       [&](const DataDesign& design) { return design.x.*size > 0; });
+  };
+  if (tell(&DesignCovariates::depth)) names.emplace_back("depth");
+  if (tell(&DesignCovariates::width)) names.emplace_back("width");
   for (const auto& design : data.designs) {
     for (const auto& [name, value] : design.x.indicators) {
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);

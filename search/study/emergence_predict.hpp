@@ -13,7 +13,8 @@
 
 namespace hylas::search {
 
-// What --predict may name: N, window, full_fraction, nope, sink and the indicators of the data.
+// What --predict may name: N, window, full_fraction, nope, sink, depth and width where the data tell them, and the
+// indicators of the data.
 [[nodiscard]] std::vector<std::string> predictable(const EmergenceData& data);
 
 struct Prediction {

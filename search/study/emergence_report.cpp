@@ -132,7 +132,11 @@ nlohmann::ordered_json d50_json(const EmergenceData& data, const EmergenceAnalys
 std::string law_in_words(const EmergenceData& data, const fitting::EmergenceFit& fit) {
   std::string text;
   const auto& columns = fit.columns.names;
-  const bool interaction = std::find(columns.begin(), columns.end(), "nope*ln_window") != columns.end();
+  const auto is_column = [&](const char* name) {
+    return std::find(columns.begin(), columns.end(), name) != columns.end();
+  };
+  const bool sloped = is_column("nope*ln_window"), curved = is_column("nope*ln_window^2");
+  const bool interaction = sloped || curved;
   const auto w0 = std::exp(fit.columns.log_w0);
   if (fit.fit.has("ln_window")) {
     text += factor_sentence(fit.fit, "ln_window", std::log(2.0),
@@ -140,12 +144,15 @@ std::string law_in_words(const EmergenceData& data, const fitting::EmergenceFit&
                                         fit.fit.has("ln_window^2") ? fmt::format(", near window {:.0f},", w0) : ""));
   }
   if (fit.fit.has("nope")) {
-    text += factor_sentence(
-        fit.fit, "nope", 1.0,
-        interaction ? fmt::format("NoPE on the full layers (at window {:.0f})", w0) : "NoPE on the full layers");
+    const std::string where = interaction                ? fmt::format(" (at window {:.0f})", w0)
+                              : is_column("nope*no_swa") ? " (beside window layers)"
+                                                         : "";
+    text += factor_sentence(fit.fit, "nope", 1.0, "NoPE on the full layers" + where);
   }
-  if (interaction) {
-    text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0), "Each doubling of the window under NoPE also");
+  if (sloped) {
+    text += factor_sentence(fit.fit, "nope*ln_window", std::log(2.0),
+                            fmt::format("Each doubling of the window{} under NoPE also",
+                                        curved ? fmt::format(", near window {:.0f},", w0) : ""));
   }
   const auto censored = std::count_if(data.runs.begin(), data.runs.end(), [](const auto& r) { return !r.emerged(); });
   text +=

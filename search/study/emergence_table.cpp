@@ -91,6 +91,7 @@ struct Numbers {
   std::vector<double> seed, tokens, value, count;
   std::vector<std::pair<std::string, std::vector<double>>> covariates;  // by role or indicator, those there are
   std::vector<std::string> columns;                                     // their columns
+  std::size_t indicators = 0;                                           // the first of them that is an indicator
 };
 
 void check_tokens(const Table& table, const Roles& roles, const Numbers& numbers) {
@@ -109,6 +110,9 @@ void check_covariate(const Table& table, const std::string& role, const std::str
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double x = values[i];
     if (role == "N" && x <= 0) refuse(table, i, column, fmt::format("N must be positive, not {}", x));
+    if ((role == "depth" || role == "width") && x <= 0) {
+      refuse(table, i, column, fmt::format("a {} must be positive, not {}", role, x));
+    }
     if (role == "window" && x < 0) {
       refuse(table, i, column, fmt::format("a window is positive, or 0 where there is none, not {}", x));
     }
@@ -142,14 +146,24 @@ Numbers read_numbers(const Table& table, const Roles& roles, const EmergenceTabl
     numbers.count =
         table.numbers(roles.needed("count", "F1 needs the number of scored positions behind each accuracy"), true);
   }
-  auto names = kCovariates;
-  names.insert(names.end(), options.indicators.begin(), options.indicators.end());
-  for (const auto& name : names) {
-    const auto column = roles.column(name);
-    if (column.empty()) continue;
+  const auto add = [&](const std::string& name, const std::string& column) {
     numbers.covariates.emplace_back(name, table.numbers(column));
     numbers.columns.push_back(column);
+  };
+  const auto add_role = [&](const std::string& name, const std::string& column) {
+    add(name, column);
     check_covariate(table, name, column, numbers.covariates.back().second);
+  };
+  for (const auto& name : kCovariates) {
+    if (const auto column = roles.column(name); !column.empty()) add_role(name, column);
+  }
+  for (const auto& name : options.sizes) {
+    add_role(name, roles.needed(name, fmt::format("the term ln_{} needs it of every design", name)));
+  }
+  numbers.indicators = numbers.covariates.size();
+  for (const auto& name : options.indicators) {
+    if (std::find(kCovariates.begin(), kCovariates.end(), name) != kCovariates.end()) continue;
+    if (const auto column = roles.column(name); !column.empty()) add(name, column);
   }
   return numbers;
 }
@@ -157,9 +171,12 @@ Numbers read_numbers(const Table& table, const Roles& roles, const EmergenceTabl
 fitting::DesignCovariates covariates_at(const Numbers& numbers, std::size_t row) {
   fitting::DesignCovariates x;
   x.parameters = 1;  // the same for all where no column says
-  for (const auto& [name, values] : numbers.covariates) {
-    const double v = values[row];
-    if (name == "N") {
+  for (std::size_t j = 0; j < numbers.covariates.size(); ++j) {
+    const auto& name = numbers.covariates[j].first;
+    const double v = numbers.covariates[j].second[row];
+    if (j >= numbers.indicators) {
+      x.indicators.emplace_back(name, v);
+    } else if (name == "N") {
       x.parameters = v;
     } else if (name == "window") {
       x.window = v;
@@ -169,8 +186,10 @@ fitting::DesignCovariates covariates_at(const Numbers& numbers, std::size_t row)
       x.nope = v;
     } else if (name == "sink") {
       x.sink = v;
+    } else if (name == "depth") {
+      x.depth = v;
     } else {
-      x.indicators.emplace_back(name, v);
+      x.width = v;
     }
   }
   return x;
@@ -270,6 +289,11 @@ class Builder {
   EmergenceData data_;
 };
 
+// The role behind a term of a design's size; null for other terms.
+const char* role_of_size(const std::string& term) {
+  return term == "ln_depth" ? "depth" : term == "ln_width" ? "width" : nullptr;
+}
+
 // Trials that diverged or failed, as `hylas export` marks them.
 Table without_broken(const Table& table, const Roles& roles, std::int64_t& left_out) {
   const auto column = roles.column("state");
@@ -289,17 +313,27 @@ Table without_broken(const Table& table, const Roles& roles, std::int64_t& left_
 }  // namespace
 
 std::vector<std::string> emergence_roles() {
-  return {"design", "seed", "tokens", "value", "count",  "N",     "window",
-          "nope",   "sink", "metric", "step",  "layout", "state", "full_fraction"};
+  return {"design", "seed",   "tokens", "value",  "count", "N",     "window", "nope",
+          "sink",   "metric", "step",   "layout", "state", "depth", "width",  "full_fraction"};
 }
 
 std::vector<std::string> indicator_columns(const Table& table, const std::vector<std::string>& terms) {
   const auto known = fitting::known_terms();
   std::vector<std::string> found;
   for (const auto& name : terms) {
-    const bool is_new = std::find(known.begin(), known.end(), name) == known.end() &&
-                        std::find(found.begin(), found.end(), name) == found.end();
-    if (is_new && table.has(name)) found.push_back(name);
+    const bool free = std::find(known.begin(), known.end(), name) == known.end() || role_of_size(name) != nullptr;
+    const bool is_new = std::find(found.begin(), found.end(), name) == found.end();
+    if (free && is_new && table.has(name)) found.push_back(name);
+  }
+  return found;
+}
+
+std::vector<std::string> size_roles(const Table& table, const std::vector<std::string>& terms) {
+  std::vector<std::string> found;
+  for (const auto& term : terms) {
+    const char* role = role_of_size(term);
+    if (role == nullptr || table.has(term)) continue;
+    if (std::find(found.begin(), found.end(), role) == found.end()) found.emplace_back(role);
   }
   return found;
 }
