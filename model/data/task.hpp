@@ -33,7 +33,7 @@ inline constexpr std::int32_t unknown_distance = -1;
 struct MetricPlan {
   bool accuracy = true;      // "accuracy": all scored positions
   bool macro = false;        // "accuracy/macro": mean over target tokens
-  bool distance = false;     // "accuracy/near", "accuracy/far", "accuracy/(A,B]"
+  bool distance = false;     // "accuracy/near", "accuracy/far", "loss/near", "loss/far", "accuracy/(A,B]"
   std::int64_t depths = 0;   // "accuracy/depth:P": sequence i of the evaluation has depth class i mod depths
   bool by_position = false;  // "loss/short", "loss/long", "loss/(A,B]": by position in the context
   bool bits_per_byte = false;

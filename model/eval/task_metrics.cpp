@@ -90,21 +90,24 @@ void add_macro(const Scores& s, Points& points) {
   }
 }
 
-void add_by_distance(const Scores& s, Points& points) {
+void add_by_distance(const Scores& s, std::span<const float> loss, Points& points) {
   const std::vector<std::int64_t> ends = bucket_ends(s.set.context - 1);
   std::vector<Tally> buckets(ends.size());
   Tally near, far;
+  Mean near_loss, far_loss;
   for (std::size_t i = 0; i < s.predicted.size(); ++i) {
     const std::int64_t distance = s.set.distance[i];
     if (distance <= 0) continue;
     assert(distance < s.set.context);
     const bool right = s.right(i);
-    if (distance <= 16) near.add(right);
-    if (2 * distance > s.set.context) far.add(right);
+    if (distance <= 16) near.add(right), near_loss.add(loss[i]);
+    if (2 * distance > s.set.context) far.add(right), far_loss.add(loss[i]);
     buckets[bucket_of(ends, distance)].add(right);
   }
   points.accuracy("/near", near);
   points.accuracy("/far", far);
+  points.loss("/near", near_loss);
+  points.loss("/far", far_loss);
   for (std::size_t b = 0; b < ends.size(); ++b) points.accuracy("/" + bucket_name(ends, b), buckets[b]);
 }
 
@@ -171,7 +174,7 @@ std::vector<Point> metric_points(const EvalSet& set, std::span<const std::int32_
   }
   if (set.plan.accuracy) points.accuracy("", all);
   if (set.plan.macro) add_macro(scores, points);
-  if (set.plan.distance) add_by_distance(scores, points);
+  if (set.plan.distance) add_by_distance(scores, loss, points);
   if (set.plan.depths > 0) add_by_depth(scores, points);
   if (set.plan.by_position) add_by_position(set, loss, points);
   return points.take();
@@ -202,6 +205,8 @@ std::vector<std::pair<std::string, std::string>> metric_meanings(const MetricPla
   if (plan.distance) {
     add("accuracy/near", "share of scored positions predicted right, distance <= 16");
     add("accuracy/far", "share of scored positions predicted right, distance > context/2");
+    add("loss/near", "mean cross-entropy in nats over scored positions, distance <= 16");
+    add("loss/far", "mean cross-entropy in nats over scored positions, distance > context/2");
     add("accuracy/(A,B]", "share of scored positions predicted right, A < distance <= B");
   }
   if (plan.depths > 0) add("accuracy/depth:P", "share predicted right where the needle lies P% into the context");

@@ -7,6 +7,7 @@
 //   "accuracy/macro"   mean over the target tokens that occur of the fraction right among their positions
 //   "accuracy/near"    fraction right where 0 < distance <= 16
 //   "accuracy/far"     fraction right where distance > context / 2
+//   "loss/near", "loss/far"  mean loss, in nats, over the positions of "accuracy/near" and "accuracy/far"
 //   "accuracy/(0,16]", "accuracy/(16,64]", "accuracy/(64,256]", "accuracy/(256,512]", then each twice as far: buckets
 //                      of the distance that some distance (at most context - 1) can fall into
 //   "accuracy/depth:P" fraction right in the sequences of a depth class, P percent of the way into the context

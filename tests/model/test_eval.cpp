@@ -1,5 +1,8 @@
 // Metrics of scored positions against plain loops: accuracy by distance, depth and target, losses by position, names,
 // and what is left out.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <random>
@@ -106,6 +109,20 @@ TEST_CASE("Accuracy by distance and loss are what a plain loop counts", "[eval]"
       CHECK(point[name].value == value);  // the same division of the same integers
       CHECK(point[name].count == count);
     }
+    for (const auto& [name, range] :
+         {std::pair{"near", ranges.at("accuracy/near")}, {"far", ranges.at("accuracy/far")}}) {
+      double total = 0;
+      std::int64_t count = 0;
+      for (std::size_t i = 0; i < p.set.scored.size(); ++i) {
+        if (p.set.distance[i] <= range.first || p.set.distance[i] > range.second) continue;
+        total += static_cast<double>(p.result.loss[i]), ++count;
+      }
+      CAPTURE(T, name, count);
+      REQUIRE(count > 0);
+      const Point& loss = point.at(fmt::format("loss/{}", name));
+      CHECK(loss.value == total / static_cast<double>(count));
+      CHECK(loss.count == point.at(fmt::format("accuracy/{}", name)).count);
+    }
     double sum = 0;
     for (const float loss : p.result.loss) sum += static_cast<double>(loss);
     CHECK(point["loss"].value == sum / static_cast<double>(p.set.scored.size()));
@@ -162,10 +179,10 @@ TEST_CASE("Edges of near, far and buckets belong where the names say", "[eval]")
   const std::vector<std::int32_t> predicted = {20, 0, 20, 0, 3};
   const std::vector<float> loss = {1, 2, 3, 4, 5};
   const auto points = metric_points(set, predicted, loss);
-  REQUIRE(names(points) ==
-          Names{"loss", "accuracy", "accuracy/near", "accuracy/far", "accuracy/(0,16]", "accuracy/(16,64]"});
-  const double values[] = {3.0, 0.6, 1.0, 0.0, 1.0, 1.0 / 3};
-  const std::int64_t counts[] = {5, 5, 1, 1, 1, 3};
+  REQUIRE(names(points) == Names{"loss", "accuracy", "accuracy/near", "accuracy/far", "loss/near", "loss/far",
+                                 "accuracy/(0,16]", "accuracy/(16,64]"});
+  const double values[] = {3.0, 0.6, 1.0, 0.0, 1.0, 4.0, 1.0, 1.0 / 3};
+  const std::int64_t counts[] = {5, 5, 1, 1, 1, 1, 1, 3};
   for (std::size_t i = 0; i < points.size(); ++i) {
     CHECK(points[i].value == values[i]);
     CHECK(points[i].count == counts[i]);
@@ -177,10 +194,40 @@ TEST_CASE("Metrics without a scored position are left out, and a loss that is no
   const std::vector<float> loss = {std::nanf("")};
   const std::vector<std::int32_t> predicted = {1};
   const auto points = metric_points(set, predicted, loss);
-  CHECK(names(points) == Names{"loss", "accuracy/near", "accuracy/(0,16]"});
+  CHECK(names(points) ==
+        Names{"loss", "accuracy/near", "loss/near", "accuracy/(0,16]"});  // nothing far, so no mean of it
   CHECK(std::isnan(points[0].value));
+  CHECK(std::isnan(points[2].value));
   const EvalSet empty = hand_made(64, {.distance = true}, {}, {}, {});
   CHECK(metric_points(empty, {}, {}).empty());
+}
+
+// Proves that losses by distance come with distances alone, that each has a meaning in the protocol, and that none is
+// taken for a text's losses by position.
+TEST_CASE("Losses near and far are metrics of tasks with distances, and have meanings", "[eval]") {
+  const auto means = [](const MetricPlan& plan) {
+    Names result;
+    for (const auto& [name, meaning] : metric_meanings(plan)) {
+      CHECK_FALSE(meaning.empty());
+      CHECK(std::find(result.begin(), result.end(), name) == result.end());
+      result.push_back(name);
+    }
+    return result;
+  };
+  const auto holds = [](const Names& list, const char* name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
+  for (const char* name : {"loss/near", "loss/far"}) {
+    CHECK(holds(means({.distance = true}), name));
+    CHECK(holds(names(Predictions(64, 20, 5).points()), name));
+    CHECK_FALSE(holds(means({.by_position = true}), name));
+    CHECK_FALSE(holds(means({.macro = true, .depths = 3}), name));
+    // A loss is no capability.
+    CHECK_FALSE(holds(capability_metrics({.distance = true}, 64), name));
+  }
+  Predictions text(64, 20, 5);
+  text.set.plan = {.by_position = true};
+  for (const std::string& name : names(text.points())) CHECK((name != "loss/near" && name != "loss/far"));
 }
 
 // Proves that what a capability may be is what an evaluation can yield.
