@@ -26,7 +26,7 @@ struct DesignCovariates {
   double full_fraction = 1;                                // full layers / layers
   double nope = 0;                                         // share of the full layers without position encoding
   double sink = 0;                                         // share of the attention layers with a sink
-  std::vector<std::pair<std::string, double>> indicators;  // anything else: shares of mixer kinds, ...
+  std::vector<std::pair<std::string, double>> indicators = {};  // anything else: shares of mixer kinds, ...
   double depth = 0;                                        // layers; 0: not told
   double width = 0;                                        // d_model; 0: not told
 };

@@ -76,6 +76,34 @@ void read_schedule(const TomlReader& recipe_reader, model::Schedule& schedule) {
   reader.optional("final_ratio", schedule.final_ratio);
 }
 
+// steps and stop_at of [tuning].
+void read_tuning_length(const TomlReader& reader, const SpaceFile& file, Tuning& tuning) {
+  if (reader.has("steps")) {
+    std::int64_t& steps = tuning.steps.emplace();
+    reader.optional("steps", steps);
+    if (file.tokens > 0) {
+      reader.fail(reader.place_of("steps"),
+                  "tuning.steps beside recipe.tokens: give recipe.steps, or leave tuning.steps out");
+    }
+    if (steps < 1) reader.fail(reader.place_of("steps"), "tuning.steps must be a whole number of 1 or more");
+    if (steps <= file.recipe.schedule.warmup_steps) {
+      reader.fail(reader.place_of("steps"),
+                  fmt::format("tuning.steps is {}: the runs would end within the {} steps of warm-up "
+                              "(recipe.schedule.warmup_steps), before they reach the learning rate they are to judge",
+                              steps, file.recipe.schedule.warmup_steps));
+    }
+  }
+  if (reader.has("stop_at")) {
+    double& stop_at = tuning.stop_at.emplace();
+    reader.optional("stop_at", stop_at);
+    if (!(stop_at >= file.recipe.capability.threshold)) {
+      reader.fail(reader.place_of("stop_at"),
+                  fmt::format("tuning.stop_at must be at least capability.threshold, {} (over 1: never stops)",
+                              file.recipe.capability.threshold));
+    }
+  }
+}
+
 }  // namespace
 
 void read_recipe(const TomlReader& root, SpaceFile& file) {
@@ -131,16 +159,17 @@ void read_recipe(const TomlReader& root, SpaceFile& file) {
   growth.optional("steps", r.window_growth.steps);
 }
 
-std::optional<RecipeAxes> read_tuning(const TomlReader& root, const SpaceFile& file) {
+std::optional<Tuning> read_tuning(const TomlReader& root, const SpaceFile& file) {
   if (!root.has("tuning")) return std::nullopt;
-  const TomlReader reader = root.table("tuning", {"learning_rates", "seeds"});
+  const TomlReader reader = root.table("tuning", {"learning_rates", "seeds", "steps", "stop_at"});
   for (const char* other : {"variant", "strategy"}) {
     if (root.has(other)) root.fail(root.place_of(other), fmt::format("[tuning] does not go with [{}]", other));
   }
   if (file.recipe_axes.weight_decays.size() > 1) {
     root.fail(root.place_of("recipe.weight_decay"), "[tuning] takes one weight decay");
   }
-  RecipeAxes axes = file.recipe_axes;
+  Tuning tuning{.axes = file.recipe_axes, .steps = {}, .stop_at = {}};
+  RecipeAxes& axes = tuning.axes;
   reader.required("learning_rates", axes.learning_rates, "learning_rates = [1e-3, 2e-3, 4e-3]");
   refuse_repeats(reader, "learning_rates", axes.learning_rates);
   if (axes.learning_rates.size() < 2 || axes.learning_rates.size() > kMostLearningRates) {
@@ -160,7 +189,8 @@ std::optional<RecipeAxes> read_tuning(const TomlReader& root, const SpaceFile& f
     }
   }
   if (axes.seeds.empty()) reader.fail(reader.place_of("seeds"), "tuning.seeds must not be empty");
-  return axes;
+  read_tuning_length(reader, file, tuning);
+  return tuning;
 }
 
 }  // namespace hylas::search

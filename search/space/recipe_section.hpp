@@ -9,7 +9,7 @@ namespace hylas::search {
 
 // Fills file.recipe, recipe_axes and tokens.
 void read_recipe(const TomlReader& root, SpaceFile& file);
-// [tuning]: the recipe's axes with other learning rates and seeds. After read_recipe().
-[[nodiscard]] std::optional<RecipeAxes> read_tuning(const TomlReader& root, const SpaceFile& file);
+// [tuning]. After read_recipe(), and after the capability was read.
+[[nodiscard]] std::optional<Tuning> read_tuning(const TomlReader& root, const SpaceFile& file);
 
 }  // namespace hylas::search

@@ -236,19 +236,33 @@ void append(Space& space, Space&& more, const TomlReader& root) {
 
 }  // namespace
 
+namespace {
+
+// The space of [tuning]: the study's, which was checked, with the rates, seeds, steps and stop_at given there.
+Space tuning_of(const SpaceFile& study, const TomlReader& root) {
+  SpaceFile file = study;
+  file.study += "-tuning";
+  file.registration.reset();
+  file.recipe_axes = study.tuning->axes;
+  if (study.tuning->stop_at) file.recipe.capability.stop_at = *study.tuning->stop_at;
+  if (study.tuning->steps) {
+    file.recipe.steps = *study.tuning->steps;
+    for (const model::Shape& shape : file.shapes) {
+      root.placed_at(root.place_of("tuning.steps"), "tuning.steps: ", [&] { model::validate(file.recipe, shape); });
+    }
+  }
+  return space_of(file, root);
+}
+
+}  // namespace
+
 Space parse_space(std::string_view toml_text, const std::string& file_name,
                   const std::optional<model::TaskSpec>& task) {
   const toml::table table = parse_toml(toml_text, file_name);
   const TomlReader root(table, "", file_name, root_keys());
   const std::vector<SpaceFile> files = read_space_files(root, task);
   Space space = space_of(files[0], root);
-  if (files[0].tuning) {
-    SpaceFile tuning = files[0];
-    tuning.study += "-tuning";
-    tuning.registration.reset();
-    tuning.recipe_axes = *tuning.tuning;
-    space.tuning = std::make_shared<const Space>(space_of(tuning, root));
-  }
+  if (files[0].tuning) space.tuning = std::make_shared<const Space>(tuning_of(files[0], root));
   if (files.size() > 1) space.variants.push_back(space.recipes[0]);
   for (std::size_t i = 1; i < files.size(); ++i) {
     Space more = space_of(files[i], root);

@@ -4,8 +4,9 @@
 // `count` layers `place` among `layers`"), one or more shapes, filters, a recipe and a strategy; search/space/examples/
 // shows all of it; [match] (match.hpp) gives all designs one size. Parsing trains nothing and writes nothing.
 //
-// [tuning] names learning rates and seeds of their own: a second space, the study NAME-tuning, whose runs choose each
-// design's learning rate before the study's own are trained (search/study/tuned_sweep.hpp).
+// [tuning] names learning rates and seeds of their own, and steps and stop_at where these are to differ too: a second
+// space, the study NAME-tuning, whose runs choose each design's learning rate before the study's own are trained
+// (search/study/tuned_sweep.hpp).
 //
 // A [[variant]] is the whole space again with other parameters of the task, another task, context, batch or steps;
 // their trials follow one another. Order is deterministic: shapes as written; inside a shape patterns as written, then

@@ -224,10 +224,10 @@ SpaceFile read_space_file(const TomlReader& root, const std::optional<model::Tas
   file.match = read_match(root);
   file.filter = read_filter(root);
   read_recipe(root, file);
+  file.recipe.capability = read_capability(root, file.recipe.task, file.shapes.front());
   file.tuning = read_tuning(root, file);
   if (variant.batch) file.recipe.batch = *variant.batch;
   if (variant.steps) file.recipe.steps = *variant.steps, file.tokens = 0;
-  file.recipe.capability = read_capability(root, file.recipe.task, file.shapes.front());
   file.strategy = read_strategy(root);
   file.registration = read_registration(root);
   return file;

@@ -46,6 +46,13 @@ struct RecipeAxes {
   std::vector<std::int64_t> data_seeds;  // empty: each run's own seed
 };
 
+// [tuning]: the recipe's axes with other learning rates and seeds; what is not given is as in the study.
+struct Tuning {
+  RecipeAxes axes;
+  std::optional<std::int64_t> steps;
+  std::optional<double> stop_at;  // of the capability
+};
+
 struct SpaceFile {
   std::string study;
   std::vector<model::Shape> shapes;
@@ -56,8 +63,8 @@ struct SpaceFile {
   std::optional<Match> match;
   model::Recipe recipe;  // what all runs share
   RecipeAxes recipe_axes;
-  std::optional<RecipeAxes> tuning;  // [tuning]
-  std::int64_t tokens = 0;           // 0: recipe.steps holds
+  std::optional<Tuning> tuning;
+  std::int64_t tokens = 0;  // 0: recipe.steps holds
   Strategy strategy;
   std::optional<Registration> registration;  // [findings]
 };

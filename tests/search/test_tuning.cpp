@@ -65,6 +65,38 @@ TEST_CASE("[tuning] makes a second study: all designs, its own rates and seeds")
   CHECK(parse_space(space("")).tuning == nullptr);
 }
 
+// Proves that tuning runs can be cut short while the study's keep their length, in the recipes that name what is
+// trained.
+TEST_CASE("[tuning] steps and stop_at are of the tuning runs alone, and the study's where they are not given") {
+  const std::string rest = "schedule = { kind = \"cosine\", warmup_steps = 2 }\nseeds = 2\n";
+  const std::string capability = "[capability]\nthreshold = 0.4\nstop_at = 2.0\n";
+  const search::Space plain = parse_space(space(kTuning + capability, rest));
+  const search::Space shorter = parse_space(space(kTuning + "steps = 7\nstop_at = 0.5\n" + capability, rest));
+  const auto all_are = [](const search::Space& study, std::int64_t steps, double stop_at) {
+    for (const auto& trial : study.trials) {
+      CHECK(trial.recipe.steps == steps);
+      CHECK(trial.recipe.capability.stop_at == stop_at);
+      CHECK(trial.recipe.capability.threshold == 0.4);
+    }
+  };
+  all_are(plain, 12, 2.0);
+  all_are(*plain.tuning, 12, 2.0);
+  all_are(shorter, 12, 2.0);
+  all_are(*shorter.tuning, 7, 0.5);
+  REQUIRE(shorter.tuning->trials.size() == 8);
+  // The study is told from one that is tuned otherwise; its own trials are the same.
+  CHECK(shorter.canonical_json() != plain.canonical_json());
+  REQUIRE(shorter.trials.size() == plain.trials.size());
+  for (std::size_t i = 0; i < plain.trials.size(); ++i) {
+    CHECK(shorter.trials[i].recipe.canonical_json() == plain.trials[i].recipe.canonical_json());
+  }
+  // Either alone; the same as the study's is the same as not given; longer ones are taken as well.
+  all_are(*parse_space(space(kTuning + "steps = 30\n" + capability, rest)).tuning, 30, 2.0);
+  all_are(*parse_space(space(kTuning + "stop_at = 0.4\n" + capability, rest)).tuning, 12, 0.4);
+  CHECK(parse_space(space(kTuning + "steps = 12\nstop_at = 2.0\n" + capability, rest)).canonical_json() ==
+        plain.canonical_json());
+}
+
 TEST_CASE("[tuning] that cannot be is refused where it stands") {
   const auto names = [](const std::string& text, const std::string& part) {
     const std::string message = refusal(text);
@@ -81,6 +113,18 @@ TEST_CASE("[tuning] that cannot be is refused where it stands") {
   names(space(kTuning, "learning_rate = 1e-3\n"), "leave it out");
   names(space(kTuning, "weight_decay = [0.0, 0.1]\n"), "one weight decay");
   names(space(kTuning + "[strategy]\nkind = \"grid\"\n"), "does not go with [strategy]");
+  const std::string warm = "schedule = { warmup_steps = 5 }\n";
+  names(space(kTuning + "steps = 0\n", warm), "tuning.steps must be");
+  names(space(kTuning + "steps = 6.5\n", warm), "tuning.steps");
+  names(space(kTuning + "steps = 5\n", warm), "warm-up");
+  CHECK(refusal(space(kTuning + "steps = 6\n", warm)).empty());
+  names(space(kTuning + "steps = 1_000_000_000_000\n", warm), "tuning.steps: ");
+  names(space(kTuning + "stop_at = 0.49\n"), "tuning.stop_at must be at least capability.threshold, 0.5");
+  names(space(kTuning + "stop_at = nan\n"), "tuning.stop_at");
+  names(space(kTuning + "step = 6\n"), "did you mean 'steps'");
+  std::string tokens = space(kTuning + "steps = 60\n");
+  tokens.replace(tokens.find("steps = 12"), 10, "tokens = 4e5");
+  names(tokens, "tuning.steps beside recipe.tokens");
 }
 
 TEST_CASE("a study with [tuning] trains each design at the rate that did best, and resumes") {
