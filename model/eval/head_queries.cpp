@@ -50,13 +50,14 @@ HeadQueries head_queries(const std::vector<EvalSet>& sets, std::int64_t context,
 }
 
 std::vector<Point> head_points(const std::vector<int>& layers, std::int64_t heads, const std::vector<HeadScore>& scores,
-                               std::int64_t queries) {
+                               std::int64_t queries, std::int64_t far_queries) {
   assert(scores.size() == layers.size() * static_cast<std::size_t>(heads));
   std::vector<Point> points;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     const auto at = static_cast<std::int64_t>(i);
     const std::string name = fmt::format("head/{}.{}/", layers[static_cast<std::size_t>(at / heads)], at % heads);
     points.push_back({name + "answer", scores[i].answer, queries});
+    if (far_queries > 0) points.push_back({name + "answer_far", scores[i].answer_far, far_queries});
     points.push_back({name + "copy", scores[i].copy, queries});
     points.push_back({name + "previous", scores[i].previous, queries});
     points.push_back({name + "entropy", scores[i].entropy, queries});
@@ -66,6 +67,7 @@ std::vector<Point> head_points(const std::vector<int>& layers, std::int64_t head
 
 std::vector<std::pair<std::string, std::string>> head_metric_meanings() {
   return {{"head/L.H/answer", "layer L, head H: mean attention weight of a query on its answer's position"},
+          {"head/L.H/answer_far", "the same over queries whose answer is more than half the context back"},
           {"head/L.H/copy", "share of queries whose most attended position holds the token that is predicted"},
           {"head/L.H/previous", "mean attention weight of the answers' positions on the position before"},
           {"head/L.H/entropy", "mean entropy of a query's attention / ln(visible keys)"}};

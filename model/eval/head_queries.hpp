@@ -47,10 +47,12 @@ struct HeadScore {
   double entropy = 0;     // entropy / ln(visible keys), over queries that see two or more; 0 without one
 };
 
-// "head/L.H/answer", ".../copy", ".../previous", ".../entropy": layer and head counted from 0. layers: of each head's
+// "head/L.H/answer", ".../answer_far" (where there are far queries), ".../copy", ".../previous", ".../entropy": layer
+// and head counted from 0. layers: of each head's
 // layer, in the order of scores, `heads` a layer.
 [[nodiscard]] std::vector<Point> head_points(const std::vector<int>& layers, std::int64_t heads,
-                                             const std::vector<HeadScore>& scores, std::int64_t queries);
+                                             const std::vector<HeadScore>& scores, std::int64_t queries,
+                                             std::int64_t far_queries);
 // Those metrics and what they mean, as protocols state them.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> head_metric_meanings();
 

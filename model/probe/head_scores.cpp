@@ -97,7 +97,7 @@ std::vector<HeadScore> HeadProbe::scores(std::span<const double> sums) const {
 
 std::vector<Point> HeadProbe::points(std::span<const double> sums) const {
   if (queries_.size() == 0) return {};
-  return head_points(layers_, heads_, scores(sums), queries_.size());
+  return head_points(layers_, heads_, scores(sums), queries_.size(), far_);
 }
 
 namespace {

@@ -48,6 +48,7 @@ class HeadProbe {
   [[nodiscard]] const HeadQueries& queries() const { return queries_; }
   [[nodiscard]] const std::vector<int>& layers() const { return layers_; }  // those with attention
   [[nodiscard]] std::int64_t heads() const { return static_cast<std::int64_t>(layers_.size()) * heads_; }
+  [[nodiscard]] std::int64_t far_queries() const { return far_; }  // whose answer is more than half the context back
   [[nodiscard]] std::int64_t heads_a_layer() const { return heads_; }
 
   // tokens, targets [P, B, T] of the set that the queries are of; query, answer [1, 2 n] of this chunk, on the

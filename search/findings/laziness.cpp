@@ -52,7 +52,7 @@ Statement judge_laziness(const FindingRuns& runs, const JudgeOptions& options) {
   return s;
 }
 
-// A retrieval head has formed when some head's attention weight on the answers holds head_mass at two evaluations.
+// A retrieval head has formed when some head's attention weight on far answers holds head_mass at two evaluations.
 Statement judge_heads(const FindingRuns& runs, const JudgeOptions& options) {
   const Registration& by = runs.core();
   const Runs rope = rope_hybrids(runs);
@@ -64,7 +64,7 @@ Statement judge_heads(const FindingRuns& runs, const JudgeOptions& options) {
     return s;
   }
   s.evidence.push_back(
-      coefficient(fmt::format("slope of ln tokens to a weight of {:g} on the answers, on ln window", by.head_mass),
+      coefficient(fmt::format("slope of ln tokens to a weight of {:g} on far answers, on ln window", by.head_mass),
                   rope, {"ln_window"}, "ln_window", by, options.threads, Clock::heads));
   judge_slope(s, s.evidence.front());
   return s;

@@ -64,9 +64,7 @@ Statement judge_nope_speed(const FindingRuns& runs, const JudgeOptions& /*option
   }
   const Evidence& e = s.evidence.front();
   s.verdict = below(e, 1) ? Verdict::supported : above(e, 1) ? Verdict::refuted : Verdict::undecided;
-  s.why = std::isnan(e.estimate) ? e.reading
-                                 : fmt::format("NoPE multiplies D50 by {:.2f} ({:.2f} to {:.2f}) at window {}",
-                                               e.estimate, e.low, e.high, by.small_window);
+  s.why = in_words(fmt::format("at window {} NoPE multiplies D50 by", by.small_window), e);
   return s;
 }
 

@@ -27,8 +27,7 @@ Statement not_run(Statement s, const char* name) {
 // Verdict by one interval against a bound: below it supported, above it refuted.
 void judge_below(Statement& s, const Evidence& e, double bound, const std::string& words) {
   s.verdict = below(e, bound) ? Verdict::supported : above(e, bound) ? Verdict::refuted : Verdict::undecided;
-  s.why = std::isnan(e.estimate) ? e.reading
-                                 : fmt::format("{} {:.3g} ({:.3g} to {:.3g})", words, e.estimate, e.low, e.high);
+  s.why = in_words(words, e);
 }
 
 Evidence arm_factor(const std::string& what, const Runs& a, const Runs& b, const Registration& by) {

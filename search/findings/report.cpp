@@ -90,7 +90,7 @@ std::string arms_table(const Findings& findings) {
 
 // "1.32 (1.21 to 1.44)" in the unit's own style.
 std::string value_text(const Evidence& e) {
-  if (std::isnan(e.estimate)) return "";
+  if (std::isnan(e.estimate) && std::isnan(e.low)) return "";
   const auto text = [&](double v) -> std::string {
     if (e.unit == "tokens") return tokens_text(v);
     if (e.unit == "p") return fmt::format("{:.2g}", v);
@@ -98,6 +98,7 @@ std::string value_text(const Evidence& e) {
     if (e.unit == "nats" || e.unit == "difference") return fmt::format("{:.4f}", v);
     return fmt::format("{:.3g}", v);
   };
+  if (std::isnan(e.estimate)) return fmt::format("between {} and {}", text(e.low), text(e.high));
   std::string value = e.unit == "p" ? "p " + text(e.estimate) : text(e.estimate);
   if (e.unit == "factor") value = "x " + value;
   if (!std::isnan(e.low) && !std::isnan(e.high)) value += fmt::format(" ({} to {})", text(e.low), text(e.high));

@@ -16,10 +16,10 @@ namespace {
 
 using Metrics = std::map<std::string, std::map<double, DataPoint>>;  // metric: tokens: point
 
-// All that one trial recorded, and the head that looked at the answers most, evaluation by evaluation.
+// All that one trial recorded, and the most that any head looks at far answers, evaluation by evaluation.
 struct Recorded {
   Metrics metrics;
-  std::map<double, double> most_on_answer;
+  std::map<double, double> most_on_far_answer;
 };
 
 std::map<std::int64_t, Recorded> recorded(const db::Store& store, std::int64_t study) {
@@ -28,8 +28,8 @@ std::map<std::int64_t, Recorded> recorded(const db::Store& store, std::int64_t s
     Recorded& trial = trials[point.trial];
     const auto tokens = static_cast<double>(point.tokens);
     if (point.metric.starts_with("head/")) {
-      if (!point.metric.ends_with("/answer")) continue;
-      double& most = trial.most_on_answer.try_emplace(tokens, 0.0).first->second;
+      if (!point.metric.ends_with("/answer_far")) continue;
+      double& most = trial.most_on_far_answer.try_emplace(tokens, 0.0).first->second;
       most = std::max(most, point.value);
     } else {
       trial.metrics[point.metric][tokens] = {tokens, point.value, static_cast<double>(point.count)};
@@ -84,8 +84,8 @@ void add_study(FindingRuns& all, const db::Store& store, const Space& space) {
     if (run.curve.size() < 2) throw model::InputError("trial " + trial.trial_key + " was not evaluated twice");
     run.far = crossing(run.curve, all.threshold);
     std::vector<DataPoint> heads;
-    for (const auto& [tokens, value] : r.most_on_answer) heads.push_back({tokens, value, 0});
-    run.heads = crossing(heads, registration.head_mass);
+    for (const auto& [tokens, value] : r.most_on_far_answer) heads.push_back({tokens, value, 0});
+    if (!heads.empty()) run.heads = crossing(heads, registration.head_mass);
     run.tokens = run.curve.back().tokens;
     run.planned = static_cast<double>(trial.steps * trial.tokens_per_step);
     for (const auto& [metric, values] : r.metrics) run.end[metric] = values.rbegin()->second.value;

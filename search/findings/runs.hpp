@@ -31,7 +31,7 @@ struct ArmRun {
   std::int64_t start_window = 0;      // of a window that grows; 0: none
   std::vector<DataPoint> curve;       // of the capability
   fitting::Crossing far;              // of its threshold
-  fitting::Crossing heads;            // of head_mass by the head that looks at the answers most; d_max 0: not scored
+  fitting::Crossing heads;            // of head_mass by the head that looks at far answers most; d_max 0: not scored
   std::map<std::string, double> end;  // every metric at the last evaluation
   double tokens = 0;                  // of the last evaluation
   double planned = 0;

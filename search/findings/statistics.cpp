@@ -29,8 +29,11 @@ Evidence fitted(Evidence evidence, const std::vector<EmergenceRun>& runs, const 
     }
     const auto& p = fit.fit.parameter(term);
     const auto value = [&](double x) { return factor ? std::exp(x) : x; };
+    if (!fit.fit.converged) {
+      evidence.reading = "not decided: the fit did not converge";
+      return evidence;
+    }
     evidence.estimate = value(p.estimate), evidence.low = value(p.ci_low), evidence.high = value(p.ci_high);
-    if (!fit.fit.converged) evidence.reading = "not decided: the fit did not converge";
   } catch (const fitting::InputError& error) {
     evidence.reading = std::string("not decided: ") + error.what();
   }
@@ -67,7 +70,15 @@ Evidence speed_factor(const std::string& what, const Runs& a, const Runs& b, con
     runs[i].x = {.parameters = 1, .indicators = {{"second", second ? 1.0 : 0.0}}};
     runs[i].design = second ? "second: " + runs[i].design : runs[i].design;
   }
-  return fitted({.what = what, .unit = "factor"}, runs, {"second"}, "second", by, 1, true);
+  Evidence e = fitted({.what = what, .unit = "factor"}, runs, {"second"}, "second", by, 1, true);
+  const auto none = [](const Runs& side, Clock c) {
+    return std::none_of(side.begin(), side.end(), [&](const ArmRun* run) {
+      return (c == Clock::far ? run->far : run->heads).d_after < fitting::kInfinity;
+    });
+  };
+  // Then the estimate is only where the optimiser stopped: the interval's one end is all that is known.
+  if (none(a, clock) || none(b, clock)) e.estimate = fitting::kNaN;
+  return e;
 }
 
 Evidence coefficient(const std::string& what, const Runs& runs, const std::vector<std::string>& terms,
@@ -124,6 +135,11 @@ bool above(const Evidence& evidence, double bound) {
 }
 bool below(const Evidence& evidence, double bound) {
   return evidence.high < bound;
+}
+
+std::string in_words(const std::string& words, const Evidence& e) {
+  if (!std::isnan(e.estimate)) return fmt::format("{} {:.3g} ({:.3g} to {:.3g})", words, e.estimate, e.low, e.high);
+  return std::isnan(e.low) ? e.reading : fmt::format("{} something between {:.3g} and {:.3g}", words, e.low, e.high);
 }
 
 std::string emerged_text(const Runs& runs) {

@@ -35,6 +35,8 @@ using Runs = std::vector<const ArmRun*>;
 [[nodiscard]] bool above(const Evidence& evidence, double bound);  // the whole interval
 [[nodiscard]] bool below(const Evidence& evidence, double bound);
 
+// "WORDS 0.85 (0.8 to 0.9)", or, where there is no estimate, the interval or why there is none.
+[[nodiscard]] std::string in_words(const std::string& words, const Evidence& evidence);
 // "4 of 5 runs emerged"
 [[nodiscard]] std::string emerged_text(const Runs& runs);
 [[nodiscard]] Runs of_arm(const Runs& runs, const std::string& arm);

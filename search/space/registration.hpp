@@ -9,7 +9,7 @@
 //   plateau_margin    arms whose far accuracy at the end differs by less count as equal
 //   short_loss, short_margin   the short-context loss, and what NoPE may add to it (nats) and still not be worse
 //   early_tokens      where far accuracy is also compared, before the end; 0: at the end alone
-//   head_mass         attention weight on the answer from which a head counts as a retrieval head
+//   head_mass         attention weight on far answers from which a head counts as a retrieval head
 //   cut_window        keys that cut layers see; 0: no cuts are made
 //   law               terms of the emergence law that predicts (fitting/covariates.hpp)
 //   hold_out_windows  windows to predict from the others, each in turn; empty: none

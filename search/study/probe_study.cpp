@@ -146,7 +146,7 @@ void score(TrialProbe& probe, model::Prober& prober, const std::vector<KeptCheck
   }
 }
 
-// The scores of all heads at every evaluation, where the sweep took them. answer_far is not stored.
+// The scores of all heads at every evaluation, where the sweep took them.
 std::vector<ProbedCheckpoint> stored_scores(const db::Store& store, const TrialProbe& probe) {
   std::map<std::int64_t, ProbedCheckpoint> by_step;
   std::map<std::string, std::pair<std::size_t, double model::HeadScore::*>> places;
@@ -154,6 +154,7 @@ std::vector<ProbedCheckpoint> stored_scores(const db::Store& store, const TrialP
     const auto at = static_cast<std::size_t>(head);
     const std::string name = "head/" + probe.head_name(head) + "/";
     places[name + "answer"] = {at, &model::HeadScore::answer};
+    places[name + "answer_far"] = {at, &model::HeadScore::answer_far};
     places[name + "copy"] = {at, &model::HeadScore::copy};
     places[name + "previous"] = {at, &model::HeadScore::previous};
     places[name + "entropy"] = {at, &model::HeadScore::entropy};

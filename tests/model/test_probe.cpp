@@ -209,7 +209,7 @@ TEST_CASE("probe: scores come behind an evaluation, disturb nothing, and depend 
     auto rest = with[i];
     std::erase_if(rest.points, [](const model::Point& p) { return p.metric.starts_with("head/"); });
     CHECK(same_points(rest, without[i]));
-    CHECK(with[i].points.size() == rest.points.size() + 4 * 2 * 4);  // 4 layers of 2 heads
+    CHECK(with[i].points.size() == rest.points.size() + 4 * 2 * 5);  // 4 layers of 2 heads
   }
 }
 
@@ -226,7 +226,8 @@ TEST_CASE("probe: a checkpoint's scores are those that the sweep stored", "[prob
   CHECK(prober.step() == 10);
   const auto scores = prober.scores();
   REQUIRE(scores.size() == 8);
-  for (const auto& want : model::head_points({0, 1, 2, 3}, 2, scores, prober.heads().queries().size())) {
+  for (const auto& want :
+       model::head_points({0, 1, 2, 3}, 2, scores, prober.heads().queries().size(), prober.heads().far_queries())) {
     const auto found =
         std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.metric == want.metric; });
     REQUIRE(found != points.end());
@@ -255,7 +256,7 @@ TEST_CASE("probe: of real text heads are scored on its needles", "[probe]") {
   const auto& queries = prober.heads().queries();
   CHECK(queries.sequences == 3);
   CHECK(queries.size() == 12);  // four digits a needle
-  const auto want = model::head_points({0, 1}, 2, prober.scores(), queries.size());
+  const auto want = model::head_points({0, 1}, 2, prober.scores(), queries.size(), prober.heads().far_queries());
   for (const auto& point : want) {
     const auto found =
         std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.metric == point.metric; });

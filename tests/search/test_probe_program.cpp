@@ -78,7 +78,7 @@ TEST_CASE("probe: every head of every kept checkpoint, cuts and ablation", "[pro
     REQUIRE(one["weight_distance"].size() == 2);
     CHECK((one["weight_distance"][0]["q"].get<double>() == 0) == (i == 2));
     for (const auto& head : one["heads"]) {
-      for (const char* name : {"answer", "copy", "previous", "entropy"}) {
+      for (const char* name : {"answer", "answer_far", "copy", "previous", "entropy"}) {
         CHECK(head[name].get<double>() >= 0);
         CHECK(head[name].get<double>() <= 1 + 1e-6);
       }
