@@ -61,10 +61,9 @@ class Sweep {
 
 void Sweep::register_space(const Space& space) {
   std::vector<db::Design> designs;
-  std::unordered_map<std::string, double> parameters, flops;
+  std::unordered_map<std::string, double> flops;
   for (const model::Design& design : space.designs) {
     designs.push_back(design_record(design));
-    parameters[designs.back().design_id] = static_cast<double>(designs.back().parameters_total);
     flops[designs.back().design_id] = designs.back().flops_train;
   }
   std::vector<db::NewTrial> trials;
@@ -77,7 +76,6 @@ void Sweep::register_space(const Space& space) {
     Work& work = shared_.work[shared_.order[i]];
     work.spec = &space.trials[i];
     work.flops_per_token = flops[trials[i].design_id];
-    work.parameters = parameters[trials[i].design_id];
   }
 }
 
@@ -149,6 +147,10 @@ SweepSummary run_sweep(const Space& space, db::Store& store, const SweepOptions&
   return Sweep(space, store, options).run();
 }
 
+std::int64_t planned_tokens(const model::TrialSpec& trial) {
+  return trial.recipe.steps * trial.recipe.batch * trial.design.shape.context;
+}
+
 SweepPlan plan_sweep(const Space& space) {
   SweepPlan plan;
   plan.designs = static_cast<std::int64_t>(space.designs.size());
@@ -156,13 +158,26 @@ SweepPlan plan_sweep(const Space& space) {
   std::map<std::string, std::int64_t> cohorts;
   for (const model::TrialSpec& spec : space.trials) {
     const model::Recipe& recipe = spec.recipe;
-    const std::int64_t tokens = recipe.steps * recipe.batch * spec.design.shape.context;
+    const std::int64_t tokens = planned_tokens(spec);
     plan.largest_cohort = std::max(plan.largest_cohort, ++cohorts[model::cohort_key(spec.design, recipe)]);
     plan.tokens += tokens;
     plan.flops += static_cast<double>(tokens) * model::cost_of(spec.design).flops_train;
     plan.evaluations += static_cast<std::int64_t>(model::evaluation_steps(recipe.eval, recipe.steps).size());
   }
   plan.cohorts = static_cast<std::int64_t>(cohorts.size());
+  return plan;
+}
+
+SweepPlan plan_study(const Space& space) {
+  SweepPlan plan = plan_sweep(space);
+  if (!space.tuning) return plan;
+  const SweepPlan tuning = plan_sweep(*space.tuning);
+  plan.trials += tuning.trials;
+  plan.cohorts += tuning.cohorts;
+  plan.largest_cohort = std::max(plan.largest_cohort, tuning.largest_cohort);
+  plan.tokens += tuning.tokens;
+  plan.flops += tuning.flops;
+  plan.evaluations += tuning.evaluations;
   return plan;
 }
 

@@ -89,7 +89,10 @@ struct SweepPlan {
   double flops = 0;                 // training FLOPs, likewise
   std::int64_t evaluations = 0;
 };
-[[nodiscard]] SweepPlan plan_sweep(const Space& space);
+[[nodiscard]] SweepPlan plan_sweep(const Space& space);  // of the study's own trials
+[[nodiscard]] SweepPlan plan_study(const Space& space);  // those of [tuning], too
+// Of one trial, to its last step.
+[[nodiscard]] std::int64_t planned_tokens(const model::TrialSpec& trial);
 
 // <db>.checkpoints
 [[nodiscard]] std::filesystem::path checkpoint_directory(const std::filesystem::path& database);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <exception>
 #include <new>
 #include <thread>
@@ -13,6 +12,7 @@
 
 #include "kernels/cuda/runtime.hpp"
 #include "search/run/devices.hpp"
+#include "search/run/group_size.hpp"
 #include "search/run/records.hpp"
 
 namespace hylas::search {
@@ -20,8 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double bytes_per_parameter = 16;  // weight, two moments, and a share of gradients
-constexpr double share_of_memory = 0.5;
 constexpr auto poll = std::chrono::milliseconds(200);
 
 // Where training can go on: the step, and whether its evaluation is behind us.
@@ -108,51 +106,32 @@ std::vector<std::int64_t> Worker::candidates(const std::vector<db::Trial>& trial
   return ids;
 }
 
-// How many trials of its key a worker may take so that no other is left without work: an equal part of them, or, where
-// other keys give the others enough to do, as many as make up an equal part of all the work left.
+// This worker's part of the trials of the key of `first`.
 std::size_t Worker::share_of(const std::vector<db::Trial>& trials, const db::Trial& first) const {
-  if (shared_.workers < 2) return most_in_lockstep;
-  const auto workers = static_cast<double>(shared_.workers);
   double all = 0, of_key = 0;
   for (const db::Trial& trial : trials) {
     if (db::is_finished(trial.state)) continue;
     all += flops_left(shared_, trial);
     if (trial.cohort_key == first.cohort_key) ++of_key;
   }
-  const double one = std::max(1.0, flops_left(shared_, first));
-  const double share = std::max(std::ceil(of_key / workers), std::floor(all / workers / one));
-  return static_cast<std::size_t>(std::clamp(share, 1.0, static_cast<double>(most_in_lockstep)));
+  return share_of_group(shared_.workers, of_key, all, flops_left(shared_, first));
 }
 
 std::size_t Worker::limit_of(const db::Trial& trial) {
   const Work& work = shared_.work.at(trial.id);
-  std::size_t limit = work.largest_group;
-  const std::size_t asked = shared_.options.max_cohort;
-  if (asked > 0) limit = std::min(limit, asked);
-  if (on_gpu_) return std::min(limit, device_limit(trial));
-  return asked > 0 ? limit : std::min(limit, memory_limit(work));
-}
-
-// By the host's memory.
-std::size_t Worker::memory_limit(const Work& work) const {
-  const double memory = available_memory_bytes();
-  if (memory <= 0) return most_in_lockstep;
-  const double fitting = share_of_memory * memory / (bytes_per_parameter * std::max(1.0, work.parameters));
-  return static_cast<std::size_t>(std::clamp(fitting, 1.0, static_cast<double>(most_in_lockstep)));
+  const std::size_t fitting = on_gpu_ ? device_limit(trial) : group_limit(*work.spec, shared_.options, device_);
+  return std::min<std::size_t>(work.largest_group, fitting);
 }
 
 // By the GPU's memory, planned once a cohort key.
 std::size_t Worker::device_limit(const db::Trial& trial) {
   const auto known = fitting_.find(trial.cohort_key);
   if (known != fitting_.end()) return known->second;
-  const model::CohortOptions options{shared_.options.threads, device_, shared_.options.gpu_bytes};
-  std::size_t fitting = 1;
   try {
-    fitting = std::max(fitting, model::trials_that_fit(*shared_.work.at(trial.id).spec, options));
+    return fitting_[trial.cohort_key] = group_limit(*shared_.work.at(trial.id).spec, shared_.options, device_);
   } catch (const std::exception&) {
     return 1;  // others fill the GPU, or it cannot hold this: a trial alone says so, or finds them gone
   }
-  return fitting_[trial.cohort_key] = fitting;
 }
 
 // Claims, then looks again: another worker may have moved some of them on since they were read.

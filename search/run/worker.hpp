@@ -16,15 +16,13 @@
 
 #include "db/store.hpp"
 #include "search/run/cohort_run.hpp"
+#include "search/run/group_size.hpp"
 
 namespace hylas::search {
-
-inline constexpr std::size_t most_in_lockstep = 256;
 
 struct Work {
   const model::TrialSpec* spec = nullptr;
   double flops_per_token = 0;
-  double parameters = 0;
   std::atomic<std::size_t> largest_group = most_in_lockstep;  // halved when a group it was in has thrown
 };
 
@@ -58,7 +56,6 @@ class Worker {
                                                      const db::Trial& first) const;
   [[nodiscard]] std::vector<Member> claim_group(const std::vector<std::int64_t>& ids, std::size_t limit);
   [[nodiscard]] std::size_t limit_of(const db::Trial& trial);
-  [[nodiscard]] std::size_t memory_limit(const Work& work) const;
   [[nodiscard]] std::size_t device_limit(const db::Trial& trial);
   [[nodiscard]] std::size_t share_of(const std::vector<db::Trial>& trials, const db::Trial& first) const;
   void train(std::vector<Member> members);
