@@ -1,8 +1,6 @@
 // hylas bench train: whole training steps of a cohort of proxies, timed. Registers `hylas bench` and all below it.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +12,7 @@
 #include "search/cli/bench_sizes.hpp"
 #include "search/cli/command.hpp"
 #include "search/cli/exit_code.hpp"
+#include "search/run/throughput.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -54,32 +53,17 @@ struct Result {
   std::size_t peak_bytes = 0;
 };
 
-// A sample is as many steps as take about this long, at least one: a call of train_to() costs a GPU some ten transfers,
-// which a sweep pays once a second and not once a step.
-constexpr double sample_ms = 20;
+constexpr std::size_t least_samples = 5;
 
 Result measure(const std::vector<model::TrialSpec>& trials, const Options& options) {
-  using Clock = std::chrono::steady_clock;
   model::Cohort cohort(trials, {.threads = options.common.threads, .device = options.device});
-  const auto timed = [&cohort](std::int64_t steps) {
-    const auto start = Clock::now();
-    cohort.train_to(cohort.step() + steps);
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-  };
-  cohort.train_to(2);  // warm-up: memory and caches
-  const auto sample = std::max<std::int64_t>(1, static_cast<std::int64_t>(sample_ms / timed(1)));
   std::fprintf(stderr, "%s\n", cohort.plan_text().c_str());
-  std::vector<double> ms;
-  const auto begin = Clock::now();
-  while (ms.size() < 5 || std::chrono::duration<double>(Clock::now() - begin).count() < options.seconds) {
-    ms.push_back(timed(sample) / static_cast<double>(sample));
-  }
+  const auto timing = search::time_steps(cohort, options.seconds, least_samples);
   Result result;
-  result.steps = sample * static_cast<std::int64_t>(ms.size());
-  std::nth_element(ms.begin(), ms.begin() + static_cast<std::ptrdiff_t>(ms.size() / 2), ms.end());
-  result.ms_per_step = ms[ms.size() / 2];
+  result.steps = timing.steps;
+  result.ms_per_step = timing.seconds * 1e3;
   const auto tokens = static_cast<double>(cohort.tokens_per_step()) * static_cast<double>(trials.size());
-  result.tokens_per_second = tokens / result.ms_per_step * 1e3;
+  result.tokens_per_second = tokens / timing.seconds;
   result.gflops = result.tokens_per_second * model::cost_of(trials.front().design).flops_train * 1e-9;
   result.peak_bytes = cohort.peak_bytes();
   return result;

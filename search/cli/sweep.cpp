@@ -16,7 +16,9 @@
 #include "search/run/controller.hpp"
 #include "search/run/devices.hpp"
 #include "search/run/interrupt.hpp"
+#include "search/run/throughput.hpp"
 #include "search/space/space.hpp"
+#include "search/study/plan_text.hpp"
 #include "search/study/tuned_sweep.hpp"
 
 namespace hylas::cli {
@@ -31,6 +33,8 @@ struct Options {
   std::string progress;
   double gpu_memory = 0;  // GiB
   bool dry_run = false;
+  bool measure = false;
+  search::MeasureOptions measuring;
   bool profile = false;
   bool no_final_checkpoints = false;
 };
@@ -41,30 +45,13 @@ std::string read_text(const std::string& path) {
 }
 
 int dry_run(const Options& options, const search::Space& space) {
-  auto plan = search::plan_sweep(space);
-  if (space.tuning) {
-    const auto tuning = search::plan_sweep(*space.tuning);
-    plan.trials += tuning.trials, plan.cohorts += tuning.cohorts, plan.evaluations += tuning.evaluations;
-    plan.largest_cohort = std::max(plan.largest_cohort, tuning.largest_cohort);
-    plan.tokens += tuning.tokens, plan.flops += tuning.flops;
-  }
-  if (options.common.json) {
-    print(nlohmann::ordered_json{{"designs", plan.designs},
-                                 {"trials", plan.trials},
-                                 {"cohorts", plan.cohorts},
-                                 {"largest_cohort", plan.largest_cohort},
-                                 {"evaluations", plan.evaluations},
-                                 {"tokens", plan.tokens},
-                                 {"flops", plan.flops}}
-              .dump(2));
-  } else {
-    print(
-        fmt::format("{} designs, {} trials in {} cohorts (the largest of {}), {} evaluations;\n"
-                    "at most {:.4g} tokens and {:.3g} training FLOPs, less what stops early. Nothing was trained.\n",
-                    plan.designs, plan.trials, plan.cohorts, plan.largest_cohort, plan.evaluations,
-                    static_cast<double>(plan.tokens), plan.flops));
-  }
-  return exit_ok;
+  const auto say = [&options](const auto& plan, const char* end) {
+    print(options.common.json ? search::plan_json(plan).dump(2) : search::plan_text(plan) + end);
+    return exit_ok;
+  };
+  if (options.measure)
+    return say(search::measure_plan(space, options.sweep, options.measuring), "Nothing was stored.\n");
+  return say(search::plan_study(space), "Nothing was trained.\n");
 }
 
 int run(Options options) {
@@ -75,11 +62,11 @@ int run(Options options) {
   // Before the store is made: designs that this program can describe but not train, devices that are not there.
   sweep.devices = search::worker_devices(sweep.device);
   for (const auto& trial : space.trials) search::check_trainable_on(trial, sweep.device, sweep.devices.front());
+  sweep.gpu_bytes = static_cast<std::size_t>(options.gpu_memory * (std::size_t{1} << 30));
+  sweep.threads = options.common.threads;
   if (options.dry_run) return dry_run(options, space);
   if (options.db.empty()) throw model::InputError("hylas sweep needs --db FILE: where the results go (or --dry-run)");
-  sweep.gpu_bytes = static_cast<std::size_t>(options.gpu_memory * (std::size_t{1} << 30));
   sweep.space_text = read_text(options.space);
-  sweep.threads = options.common.threads;
   sweep.keep_final_checkpoint = !options.no_final_checkpoints;
   sweep.program_version = HYLAS_VERSION;
   sweep.progress = options.progress == "jsonl"  ? search::Progress::jsonl
@@ -113,7 +100,15 @@ void add_sweep(Program& program) {
   command->add_option("--db", options->db, "the results store, made if it does not exist");
   command->add_option("--corpus", options->corpus,
                       "train on the bytes of this file (or the tokens of a .bin file) instead of the space's [task]");
-  command->add_flag("--dry-run", options->dry_run, "say what would be trained, and stop");
+  auto* dry_run = command->add_flag("--dry-run", options->dry_run, "say what would be trained, and stop");
+  auto* measure = command->add_flag("--measure", options->measure,
+                                    "with --dry-run: train each kind of cohort for a moment and say how long the sweep "
+                                    "will take here; stores nothing");
+  measure->needs(dry_run);
+  command->add_option("--measure-seconds", options->measuring.seconds, "with --measure: how long, a kind of cohort")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 3600.0))
+      ->needs(measure);
   command->add_flag("--extend", options->sweep.extend, "let the space of an existing study change");
   command->add_flag("--retry-failed", options->sweep.retry_failed, "run failed trials again from their beginning");
   command->add_flag("--profile", options->profile, "print where the time went, on stderr");
