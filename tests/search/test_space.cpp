@@ -61,11 +61,11 @@ TEST_CASE("The demo is the study of TASKS 1 at d 32: 7 designs, 3 seeds") {
   }
 }
 
-TEST_CASE("Every example parses, and those inside the program are the files") {
+TEST_CASE("Every example and every space of the findings parses, and those inside the program are the files") {
   const test::TempDir dir;
   const std::filesystem::path text = dir.path() / "text.txt";
   std::ofstream(text) << std::string(400'000, 'x');
-  std::size_t examples = 0;
+  std::size_t examples = 0, findings = 0;
   for (const auto& entry : std::filesystem::directory_iterator(example(""))) {
     CAPTURE(entry.path().string());
     std::optional<model::TaskSpec> task;  // text*.toml take theirs from the command line
@@ -75,8 +75,30 @@ TEST_CASE("Every example parses, and those inside the program are the files") {
     ++examples;
   }
   CHECK(examples >= 3);
+  for (const auto& entry : std::filesystem::directory_iterator(example("") / "../../findings")) {
+    if (entry.path().extension() != ".toml") continue;
+    CAPTURE(entry.path().string());
+    CHECK_FALSE(load_space(entry.path()).trials.empty());
+    ++findings;
+  }
+  CHECK(findings >= 1);
   CHECK(parse_space(demo_space).canonical_json() == load_space(example("demo.toml")).canonical_json());
   CHECK(parse_space(template_space).canonical_json() == load_space(example("template.toml")).canonical_json());
+}
+
+TEST_CASE("S1 has the published size: 15M parameters in every arm, steps of half a million tokens") {
+  const Space space = load_space(example("") / "../../findings/S1.toml");
+  CHECK(space.designs.size() == 7);
+  CHECK(space.trials.size() == 21);
+  std::set<std::string> cohorts;
+  for (const model::TrialSpec& trial : space.trials) {
+    CHECK(model::cost_of(trial.design).parameters_non_embedding == 14'999'424);
+    CHECK(trial.design.shape.vocab == 8192);
+    CHECK(trial.recipe.batch * trial.design.shape.context == 524'288);
+    CHECK(trial.recipe.steps == 2862);
+    cohorts.insert(model::cohort_key(trial.design, trial.recipe));
+  }
+  CHECK(cohorts.size() == 1);
 }
 
 TEST_CASE("The ladder example: two shapes, a duplicate in each, a filter, a random strategy, tokens for steps") {
