@@ -21,14 +21,14 @@
 namespace hylas::fitting {
 
 struct DesignCovariates {
-  double parameters = 0;                                   // N, non-embedding; positive
-  double window = 0;                                       // geometric mean of the windows, tokens; 0: no window layer
-  double full_fraction = 1;                                // full layers / layers
-  double nope = 0;                                         // share of the full layers without position encoding
-  double sink = 0;                                         // share of the attention layers with a sink
+  double parameters = 0;     // N, non-embedding; positive
+  double window = 0;         // geometric mean of the windows, tokens; 0: no window layer
+  double full_fraction = 1;  // full layers / layers
+  double nope = 0;           // share of the full layers without position encoding
+  double sink = 0;           // share of the attention layers with a sink
   std::vector<std::pair<std::string, double>> indicators = {};  // anything else: shares of mixer kinds, ...
-  double depth = 0;                                        // layers; 0: not told
-  double width = 0;                                        // d_model; 0: not told
+  double depth = 0;                                             // layers; 0: not told
+  double width = 0;                                             // d_model; 0: not told
 };
 
 struct Columns {

@@ -99,6 +99,13 @@ D50 predict_d50(const EmergenceFit& fit, const DesignCovariates& design) {
   d50.ci_high = std::exp(mu + t * d50.sd_parameters);
   d50.run_low = std::exp(mu - t * d50.sd_total);
   d50.run_high = std::exp(mu + t * d50.sd_total);
+  const auto any = [&](double share) {
+    const double inside = share / d50.pi;  // among runs that emerge
+    if (inside >= 1) return kInfinity;
+    const double quantile = wald_quantile(std::abs(2 * inside - 1), fit.fit.informative, fit.fit.degrees);
+    return std::exp(mu + std::copysign(quantile, inside - 0.5) * d50.sd_total);
+  };
+  d50.any_low = any((1 - fit.fit.level) / 2), d50.any_median = any(0.5), d50.any_high = any((1 + fit.fit.level) / 2);
   warn_outside(d50, fit, design, row);
   return d50;
 }

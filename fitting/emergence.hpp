@@ -85,9 +85,12 @@ struct EmergenceFit {
 struct D50 {
   double estimate = kNaN;
   double ci_low = 0, ci_high = kInfinity;    // of the design's D50: parameter uncertainty alone
-  double run_low = 0, run_high = kInfinity;  // of one new run: total sd
-  double sd_parameters = 0;                  // of ln D50
-  double sd_seeds = 0;                       // sigma
+  double run_low = 0, run_high = kInfinity;  // of one new run that emerges: total sd
+  // Of one new run that may never emerge: quantiles of pi Phi((ln D - mu) / sd_total), infinite where pi lies below
+  // them.
+  double any_low = 0, any_median = kInfinity, any_high = kInfinity;
+  double sd_parameters = 0;  // of ln D50
+  double sd_seeds = 0;       // sigma
   double sd_total = 0;
   double pi = 1;                      // chance that a run ever emerges
   std::vector<std::string> warnings;  // outside the fitted ranges, longer than the runs

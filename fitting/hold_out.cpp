@@ -78,11 +78,11 @@ HeldOutRun outcome(const EmergenceRun& run, const std::string& fold, const Emerg
   HeldOutRun out{run.design, run.seed, fold, predict_d50(fit, run.x), kNaN, run.d_before, run.emerged(), false};
   if (run.emerged() && run.d_before > 0) {
     out.measured = std::sqrt(run.d_before * run.d_after);
-    out.covered = out.predicted.run_low <= out.measured && out.measured <= out.predicted.run_high;
+    out.covered = out.predicted.any_low <= out.measured && out.measured <= out.predicted.any_high;
   } else if (run.emerged()) {
-    out.covered = out.predicted.run_low < run.d_after;
+    out.covered = out.predicted.any_low < run.d_after;
   } else {
-    out.covered = out.predicted.run_high > run.d_before;
+    out.covered = out.predicted.any_high > run.d_before;
   }
   return out;
 }
@@ -137,7 +137,7 @@ void summarise(HoldOut& out) {
     if (!std::isnan(run.error())) errors[run.design].push_back(run.error());
     if (run.emerged) continue;
     ++out.censored;
-    out.censored_beyond += run.predicted.estimate > run.last_below;
+    out.censored_beyond += run.predicted.any_median > run.last_below;
   }
   std::vector<double> medians;
   medians.reserve(errors.size());
@@ -214,8 +214,8 @@ std::string to_json(const HoldOut& result) {
                             {"seed", run.seed},
                             {"fold", run.fold},
                             {"predicted", number(run.predicted.estimate)},
-                            {"low", number(run.predicted.run_low)},
-                            {"high", number(run.predicted.run_high)},
+                            {"low", number(run.predicted.any_low)},
+                            {"high", number(run.predicted.any_high)},
                             {"measured", number(run.measured)},
                             {"emerged", run.emerged},
                             {"covered", run.covered}});

@@ -4,10 +4,10 @@
 // turn. Of a run that emerged the measured D50 is the middle of its interval in ln D; one that crossed before its first
 // evaluation has none. A design's error is the median of |log10(predicted / measured)| over its runs that emerged:
 // where many of its runs did not, those that did are the early ones, and the error says so too. Intervals are for one
-// new run (D50::run_low, run_high). A run that emerged is covered when its measured D50 lies inside (for one without a
-// measured D50: when the interval begins before the crossing), a run that did not when the interval reaches beyond its
-// last evaluation below the threshold. Errors: InputError where nothing is held out, or nothing is left to fit.
-// Deterministic whatever the threads. Thread-safety: free functions on values.
+// new run, which may never emerge (D50::any_low, any_high). A run that emerged is covered when its measured D50 lies
+// inside (for one without a measured D50: when the interval begins before the crossing), a run that did not when the
+// interval reaches beyond its last evaluation below the threshold. Errors: InputError where nothing is held out, or
+// nothing is left to fit. Deterministic whatever the threads. Thread-safety: free functions on values.
 #pragma once
 
 #include <string>
@@ -46,7 +46,8 @@ struct HoldOut {
   double coverage = kNaN;      // share of the runs covered
   int designs = 0;             // behind median_error
   int censored = 0;            // held-out runs that did not emerge
-  int censored_beyond = 0;     // of these, predicted D50 beyond their last evaluation below the threshold
+  int censored_beyond =
+      0;  // of these, predicted median (D50::any_median) beyond their last evaluation below the threshold
   std::vector<std::pair<std::string, std::string>> left_out;  // folds that could not be fitted, why
   std::vector<std::string> warnings;                          // what the fits without a fold could not know
 };

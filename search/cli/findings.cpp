@@ -13,6 +13,8 @@
 #include "search/findings/findings.hpp"
 #include "search/run/devices.hpp"
 #include "search/run/interrupt.hpp"
+#include "search/run/throughput.hpp"
+#include "search/study/plan_text.hpp"
 
 namespace hylas::cli {
 namespace {
@@ -21,7 +23,7 @@ struct Options {
   CommonOptions common;
   std::string db, scale = "toy", device = "auto", spaces, out;
   std::vector<std::string> only;
-  bool judge = false;
+  bool judge = false, plan = false;
 };
 
 void say(const std::string& text) {
@@ -38,20 +40,35 @@ std::vector<search::Part> parts_of(Options& options) {
   return search::built_in_parts(options.scale, options.only);
 }
 
-// What will be trained, before it is.
-void say_plan(const std::vector<search::Part>& parts) {
+// Toys are over sooner than their speed is measured.
+constexpr double kFlopsWorthMeasuring = 1e18;
+
+struct Plan {
+  std::string text;
+  nlohmann::ordered_json json;
+};
+
+// What will be trained, before it is; by measured speed where asked for or where it will take long.
+Plan plan_of(const std::vector<search::Part>& parts, const search::SweepOptions& sweep, bool measure) {
+  Plan plan{"", nlohmann::ordered_json::array()};
+  const auto add = [&](const std::string& study, const auto& one) {
+    plan.text += study + "\n" + search::plan_text(one) + "\n";
+    auto json = search::plan_json(one);
+    json["study"] = study;
+    plan.json.push_back(std::move(json));
+  };
   for (const search::Part& part : parts) {
-    auto plan = search::plan_sweep(part.space);
-    if (part.space.tuning) {
-      const auto tuning = search::plan_sweep(*part.space.tuning);
-      plan.tokens += tuning.tokens, plan.flops += tuning.flops, plan.trials += tuning.trials;
+    const auto counts = search::plan_study(part.space);
+    if (measure || counts.flops >= kFlopsWorthMeasuring) {
+      add(part.space.study, search::measure_plan(part.space, sweep));
+    } else {
+      add(part.space.study, counts);
     }
-    say(fmt::format("{}: {} designs, {} trials, at most {:.3g} tokens and {:.3g} FLOPs, less what stops early",
-                    part.space.study, plan.designs, plan.trials, static_cast<double>(plan.tokens), plan.flops));
   }
+  return plan;
 }
 
-int train(const Options& options, const std::vector<search::Part>& parts, db::Store& store) {
+search::SweepOptions sweep_options(const Options& options, const std::vector<search::Part>& parts) {
   search::SweepOptions sweep;
   sweep.device = options.device;
   sweep.devices = search::worker_devices(options.device);
@@ -61,6 +78,11 @@ int train(const Options& options, const std::vector<search::Part>& parts, db::St
   for (const search::Part& part : parts) {
     for (const auto& trial : part.space.trials) search::check_trainable_on(trial, sweep.device, sweep.devices.front());
   }
+  return sweep;
+}
+
+int train(const Options& options, const std::vector<search::Part>& parts, search::SweepOptions sweep,
+          db::Store& store) {
   const search::InterruptGuard guard;
   sweep.interrupt = search::InterruptGuard::flag();
   const auto summary = search::train_parts(parts, store, sweep);
@@ -83,12 +105,20 @@ void write_report(const search::Findings& findings, const std::filesystem::path&
 int run(Options options) {
   const auto parts = parts_of(options);
   int code = exit_ok;
-  auto store = StoreOptions{options.db, ""}.open(options.judge ? db::Access::write : db::Access::create);
+  if (options.plan) {
+    const Plan plan = plan_of(parts, sweep_options(options, parts), true);
+    print(options.common.json ? plan.json.dump(2) : plan.text + "Nothing was stored.");
+    return exit_ok;
+  }
+  if (options.db.empty()) throw model::InputError("hylas findings needs --db FILE: where the results go (or --plan)");
   if (!options.judge) {
-    say_plan(parts);
-    code = train(options, parts, store);
+    const auto sweep = sweep_options(options, parts);
+    std::fputs(plan_of(parts, sweep, false).text.c_str(), stderr);
+    auto store = StoreOptions{options.db, ""}.open(db::Access::create);
+    code = train(options, parts, sweep, store);
     if (code == exit_interrupted) return code;
   }
+  auto store = StoreOptions{options.db, ""}.open(db::Access::write);
   search::JudgeOptions judge;
   judge.threads = options.common.threads;
   judge.progress = say;
@@ -110,7 +140,7 @@ void add_findings(Program& program) {
                               "hylas findings --db findings.db\n  timeout -s INT 480 hylas findings --db findings.db "
                               "   # in pieces of eight minutes",
                               options->common, [options] { return run(*options); });
-  command->add_option("--db", options->db, "the results store, made if it does not exist")->required();
+  command->add_option("--db", options->db, "the results store, made if it does not exist");
   command
       ->add_option("--scale", options->scale, "how large: toy (minutes), small (a GPU's hours), S1 (the paper's, days)")
       ->capture_default_str()
@@ -124,7 +154,9 @@ void add_findings(Program& program) {
   command->add_option("--spaces", options->spaces,
                       "a folder of your own copies of the space files, instead of --scale");
   command->add_option("-o,--out", options->out, "a folder for the report: findings.txt, findings.json, plots as SVG");
-  command->add_flag("--judge", options->judge, "train nothing: judge what the store holds");
+  auto* judge = command->add_flag("--judge", options->judge, "train nothing: judge what the store holds");
+  command->add_flag("--plan", options->plan, "measure the speed of training, say how long it will take, and stop")
+      ->excludes(judge);
 }
 
 }  // namespace hylas::cli

@@ -15,39 +15,46 @@ namespace {
 
 struct Tally {
   std::vector<double> errors;  // of arms that emerged
-  std::size_t runs = 0, covered = 0, censored = 0, beyond = 0;
+  std::size_t runs = 0, covered = 0;
+  std::size_t censored = 0, beyond = 0;  // arms
 };
 
-// One fold, arm by arm. An arm's error is that of its median run, as fitting/hold_out.hpp has it.
+// One fold, arm by arm. An arm of whose runs more than half emerged has the error of its median run among those, as
+// fitting/hold_out.hpp has it; any other arm is censored, and predicted well if its median run is predicted beyond the
+// evaluations that its runs were last seen below the threshold at.
 void add_fold(Statement& s, Tally& tally, const fitting::HoldOut& out) {
   std::map<std::string, std::vector<const fitting::HeldOutRun*>> arms;
   for (const auto& run : out.runs) arms[run.design].push_back(&run);
   for (const auto& [arm, runs] : arms) {
     std::vector<double> errors;
-    std::size_t emerged = 0, covered = 0, beyond = 0;
+    double last_below = 0;
+    std::size_t emerged = 0, covered = 0;
     for (const auto* run : runs) {
       emerged += run->emerged ? 1 : 0;
       covered += run->covered ? 1 : 0;
       if (std::isfinite(run->error())) errors.push_back(std::log10(run->predicted.estimate / run->measured));
-      if (!run->emerged && run->predicted.estimate > run->last_below) ++beyond;
+      if (!run->emerged) last_below = std::max(last_below, run->last_below);
     }
     const auto& d50 = runs.front()->predicted;
     Evidence e{.what = fmt::format("{} without {}: D50 predicted, 90% interval of a run", arm, runs.front()->fold),
                .estimate = d50.estimate,
-               .low = d50.run_low,
-               .high = d50.run_high,
+               .low = d50.any_low,
+               .high = d50.any_high,
                .unit = "tokens"};
-    e.reading = fmt::format("{} of {} emerged, {} inside the interval", emerged, runs.size(), covered);
-    if (!errors.empty()) {
+    e.reading = fmt::format("{} of {} emerged, {:.0f}% predicted to; {} inside the interval", emerged, runs.size(),
+                            100 * d50.pi, covered);
+    if (2 * emerged > runs.size() && !errors.empty()) {
       const double error = fitting::quantile(errors, 0.5);
       tally.errors.push_back(std::abs(error));
       e.reading += fmt::format("; predicted / measured {:.2f}", std::pow(10, error));
     }
-    if (emerged < runs.size()) {
-      e.reading += fmt::format("; {} of {} censored predicted beyond their end", beyond, runs.size() - emerged);
+    if (2 * emerged <= runs.size()) {
+      const bool beyond = d50.any_median > last_below;
+      e.reading += fmt::format("; its median run is {}predicted beyond its end", beyond ? "" : "not ");
+      ++tally.censored;
+      tally.beyond += beyond ? 1 : 0;
     }
     tally.runs += runs.size(), tally.covered += covered;
-    tally.censored += runs.size() - emerged, tally.beyond += beyond;
     s.evidence.push_back(std::move(e));
   }
   for (const auto& [fold, why] : out.left_out) s.notes.push_back(fold + ": " + why);
@@ -57,7 +64,8 @@ void hold(Statement& s, Tally& tally, const Runs& runs, const Registration& by, 
           int threads) {
   fitting::EmergenceOptions options;
   options.terms = by.law;
-  options.cure = false;
+  options.cure = !by.cure.empty();
+  options.cure_terms = by.cure;
   options.level = 0.9;
   options.threads = threads;
   try {
@@ -70,7 +78,7 @@ void hold(Statement& s, Tally& tally, const Runs& runs, const Registration& by, 
 }  // namespace
 
 // Supported where the median |log10| error over arms that emerged is at most median_error, at least `coverage` of the
-// runs lie inside their 90% intervals, and all censored runs are predicted beyond their last evaluation; refuted where
+// runs lie inside their 90% intervals, and all censored arms are predicted beyond their last evaluation; refuted where
 // one of the three fails. hold_out_windows are left out of the core in turn, by its law; then the largest size is left
 // out of the part sizes, by its law.
 Statement judge_prediction(const FindingRuns& runs, const JudgeOptions& options) {
@@ -116,7 +124,7 @@ Statement judge_prediction(const FindingRuns& runs, const JudgeOptions& options)
   const bool good = error <= core.median_error && coverage >= core.coverage && tally.beyond == tally.censored;
   s.verdict = good ? Verdict::supported : Verdict::refuted;
   s.why = fmt::format(
-      "median error {:.3f} (asked {:g}), {:.0f}% of {} runs inside (asked {:.0f}%), {} of {} censored runs predicted "
+      "median error {:.3f} (asked {:g}), {:.0f}% of {} runs inside (asked {:.0f}%), {} of {} censored arms predicted "
       "beyond their end",
       error, core.median_error, 100 * coverage, tally.runs, 100 * core.coverage, tally.beyond, tally.censored);
   return s;

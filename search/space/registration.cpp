@@ -29,6 +29,7 @@ void for_each_field(AnyRegistration& r, const F& f) {
   f("head_mass", r.head_mass);
   f("cut_window", r.cut_window);
   f("law", r.law);
+  f("cure", r.cure);
   f("hold_out_windows", r.hold_out_windows);
   f("median_error", r.median_error);
   f("coverage", r.coverage);
@@ -70,6 +71,7 @@ void check(const TomlReader& reader, const Registration& r) {
   checks.inside("head_mass", r.head_mass, 0, 1);
   checks.at_least("cut_window", static_cast<double>(r.cut_window), 0);
   for (const std::string& term : r.law) checks.known("law", term, fitting::known_terms());
+  for (const std::string& term : r.cure) checks.known("cure", term, fitting::known_terms());
   for (const std::int64_t window : r.hold_out_windows) {
     checks.at_least("hold_out_windows", static_cast<double>(window), 1);
   }

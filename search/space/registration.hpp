@@ -11,7 +11,8 @@
 //   early_tokens      where far accuracy is also compared, before the end; 0: at the end alone
 //   head_mass         attention weight on far answers from which a head counts as a retrieval head
 //   cut_window        keys that cut layers see; 0: no cuts are made
-//   law               terms of the emergence law that predicts (fitting/covariates.hpp)
+//   law, cure         terms of the emergence law that predicts (fitting/covariates.hpp), and of its chance that a run
+//                     ever emerges; no terms of cure: every run does
 //   hold_out_windows  windows to predict from the others, each in turn; empty: none
 //   median_error, coverage     what counts as a good prediction: median |log10|, share inside the intervals
 //   simulations       of parametric bootstraps
@@ -41,6 +42,7 @@ struct Registration {
   double head_mass = 0.3;
   std::int64_t cut_window = 0;
   std::vector<std::string> law = {"ln_window", "ln_window^2", "nope", "nope*ln_window", "nope*ln_window^2"};
+  std::vector<std::string> cure;
   std::vector<std::int64_t> hold_out_windows;
   double median_error = 0.15, coverage = 0.8;
   std::int64_t simulations = 199;

@@ -87,7 +87,7 @@ TEST_CASE("Every example and every space of the findings parses, and those insid
 }
 
 TEST_CASE("S1 has the published size: 15M parameters in every arm, steps of half a million tokens") {
-  const Space space = load_space(example("") / "../../findings/S1.toml");
+  const Space space = load_space(example("") / "../../findings/S1/core.toml");
   CHECK(space.designs.size() == 7);
   CHECK(space.trials.size() == 21);
   std::set<std::string> cohorts;
