@@ -101,10 +101,14 @@ class Side {
   }
 
   double root(double a, double fa, double b, double fb) {
+    // Where nothing holds the coordinate on one side its sd is enormous, and says nothing of how exact an end must be.
+    const auto close_enough = [&] { return std::min(1e-6 * sd_ * threshold_, 1e-5 * (1 + std::abs(a))); };
     int side = 0;
-    for (int i = 0; i < 40; ++i) {
-      if (std::abs(b - a) <= 1e-6 * sd_ * threshold_) break;
-      const double c = (a * fb - b * fa) / (fb - fa);
+    for (int i = 0; i < 100; ++i) {
+      if (std::abs(b - a) <= close_enough()) break;
+      // The rise is then flat and steep by turns: what regula falsi has not found in a few steps, halving does.
+      const bool halve = i >= 6 && i % 2 == 0;
+      const double c = halve ? 0.5 * (a + b) : (a * fb - b * fa) / (fb - fa);
       const double fc = rise(c, start_near(c));
       if (std::abs(fc) <= 5e-4 * threshold_) return c;
       if (fc < 0) {

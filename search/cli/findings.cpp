@@ -32,11 +32,13 @@ void say(const std::string& text) {
 
 std::vector<search::Part> parts_of(Options& options) {
   if (!options.spaces.empty()) {
-    options.scale = std::filesystem::path(options.spaces).filename().string();
+    options.scale = std::filesystem::weakly_canonical(options.spaces).filename().string();
     return search::parts_in(options.spaces, options.only);
   }
   // The toys of a CPU are smaller ones.
-  if (options.scale == "toy" && search::worker_devices(options.device).front() == "cpu") options.scale = "toy-cpu";
+  if (options.scale == "toy" && !options.judge && search::worker_devices(options.device).front() == "cpu") {
+    options.scale = "toy-cpu";
+  }
   return search::built_in_parts(options.scale, options.only);
 }
 
@@ -85,11 +87,11 @@ int train(const Options& options, const std::vector<search::Part>& parts, search
           db::Store& store) {
   const search::InterruptGuard guard;
   sweep.interrupt = search::InterruptGuard::flag();
-  const auto summary = search::train_parts(parts, store, sweep);
-  if (summary.interrupted) {
-    print(options.common.json ? sweep_json(summary).dump(2) : sweep_text(summary, options.db));
+  const auto training = search::train_parts(parts, store, sweep);
+  if (training.last.interrupted) {
+    print(options.common.json ? sweep_json(training.last).dump(2) : sweep_text(training.last, options.db));
   }
-  return summary.exit_code();
+  return training.exit_code;
 }
 
 void write_report(const search::Findings& findings, const std::filesystem::path& folder) {
@@ -142,9 +144,10 @@ void add_findings(Program& program) {
                               options->common, [options] { return run(*options); });
   command->add_option("--db", options->db, "the results store, made if it does not exist");
   command
-      ->add_option("--scale", options->scale, "how large: toy (minutes), small (a GPU's hours), S1 (the paper's, days)")
+      ->add_option("--scale", options->scale,
+                   "how large: toy (minutes; on a CPU toy-cpu), small (a GPU's hours), S1 (the paper's, days)")
       ->capture_default_str()
-      ->check(CLI::IsMember({"toy", "small", "S1"}));
+      ->check(CLI::IsMember({"toy", "toy-cpu", "small", "S1"}));
   command->add_option("--device", options->device, "auto (all GPUs, else the CPU), cpu, cuda (all GPUs) or cuda:N")
       ->capture_default_str();
   command

@@ -67,23 +67,27 @@ std::vector<Statement> judge_all(const FindingRuns& runs, const std::vector<CutR
 
 }  // namespace
 
-SweepSummary train_parts(const std::vector<Part>& parts, db::Store& store, SweepOptions options) {
-  SweepSummary last;
-  int worst = 0;
+Training train_parts(const std::vector<Part>& parts, db::Store& store, SweepOptions options) {
+  for (const Part& part : parts) store.ensure_study(part.space.study, part.space.canonical_json(), part.text);
+  Training training;
+  const auto took = [&](const SweepSummary& sweep) {
+    training.last = sweep;
+    training.exit_code = std::max(training.exit_code, sweep.exit_code());
+  };
   for (const Part& part : parts) {
     options.space_text = part.text;
     // Cuts are made of what the core has learnt; the weights of the other parts are not needed again.
     options.keep_final_checkpoint = part.name == "core" && part.space.registration->cut_window > 0;
     if (part.space.tuning) {
       const TunedSweep tuned = run_tuned_sweep(part.space, store, options);
-      last = tuned.reached_study ? tuned.study : tuned.tuning;
+      took(tuned.tuning);
+      if (tuned.reached_study) took(tuned.study);
     } else {
-      last = run_sweep(part.space, store, options);
+      took(run_sweep(part.space, store, options));
     }
-    worst = std::max(worst, last.exit_code());
-    if (last.interrupted) break;
+    if (training.last.interrupted) break;
   }
-  return last;
+  return training;
 }
 
 Findings judge_findings(const std::vector<Part>& parts, db::Store& store, const model::CohortOptions& engine,
@@ -95,6 +99,12 @@ Findings judge_findings(const std::vector<Part>& parts, db::Store& store, const 
     if (!has_ended(store, part.space.study)) {
       findings.waiting.push_back(part.name);
       continue;
+    }
+    if (store.study(part.space.study).space_json != part.space.canonical_json()) {
+      throw model::InputError(
+          fmt::format("study '{}' was registered and trained with another space file than '{}' is now; "
+                      "judge it with the one it was begun with (hylas export shows it)",
+                      part.space.study, part.name));
     }
     ended.push_back(part.space);
     findings.parts.push_back(summary_of(store, part.space));

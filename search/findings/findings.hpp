@@ -1,8 +1,9 @@
 // `hylas findings`: trains the parts of a scale, judges the statements, and makes the report.
 //
 // Every part is an ordinary study (tuned_sweep.hpp), so that stopping and starting again, several workers and `hylas
-// status` work as everywhere. Judging needs all trained parts to have ended, reads nothing but the store (and, once,
-// the core's checkpoints for the cuts), and is a function of it: the same store gives the same report to the last bit.
+// status` work as everywhere. Judging takes the parts that have ended, with the registrations that the store holds; it
+// reads the store and, once, the core's checkpoints for the cuts, which it then stores: the same store gives the same
+// report to the last bit.
 // Errors: those of run_sweep() and of the statements' files. Thread-safety: one call a store at a time.
 #pragma once
 
@@ -19,8 +20,13 @@
 
 namespace hylas::search {
 
-// Trains every part, in order. What the last sweep that was begun says of exit codes is the result's.
-[[nodiscard]] SweepSummary train_parts(const std::vector<Part>& parts, db::Store& store, SweepOptions options);
+// Registers every part, tuning or not, and then trains them in order: no registration is younger than the first step of
+// any. The exit code is the worst of the sweeps.
+struct Training {
+  SweepSummary last;
+  int exit_code = 0;
+};
+[[nodiscard]] Training train_parts(const std::vector<Part>& parts, db::Store& store, SweepOptions options);
 
 struct PartSummary {
   std::string part, study;
@@ -36,8 +42,8 @@ struct Findings {
   std::vector<Statement> statements;
 };
 
-// Parts that have not ended are left out (`waiting`); without the core there is nothing to judge
-// (InputError).
+// Parts that have not ended are left out (`waiting`); without the core there is nothing to judge (InputError). A part
+// whose space is not the stored one is refused (InputError): what was registered is what is judged.
 [[nodiscard]] Findings judge_findings(const std::vector<Part>& parts, db::Store& store,
                                       const model::CohortOptions& engine, const std::string& program_version,
                                       const JudgeOptions& options);

@@ -48,7 +48,7 @@ Statement judge_nope_speed(const FindingRuns& runs, const JudgeOptions& /*option
   if (no_small_window(s, windows, by)) return s;
   for (const double w : windows) {
     const Runs rope = hybrids_at(runs, w, false), nope = hybrids_at(runs, w, true);
-    Evidence e = speed_factor(fmt::format("D50, NoPE against RoPE, window {:g}", w), rope, nope, by);
+    Measure e = speed_factor(fmt::format("D50, NoPE against RoPE, window {:g}", w), rope, nope, by);
     if (e.reading.empty()) e.reading = "RoPE: " + emerged_text(rope) + "; NoPE: " + emerged_text(nope);
     s.evidence.push_back(std::move(e));
   }
@@ -62,7 +62,7 @@ Statement judge_nope_speed(const FindingRuns& runs, const JudgeOptions& /*option
     s.evidence.push_back(end_difference(fmt::format("far accuracy at the end, NoPE less RoPE, window {:g}", w), rope,
                                         nope, runs.metric, "difference", by.level));
   }
-  const Evidence& e = s.evidence.front();
+  const Measure& e = s.evidence.front();
   s.verdict = below(e, 1) ? Verdict::supported : above(e, 1) ? Verdict::refuted : Verdict::undecided;
   s.why = in_words(fmt::format("at window {} NoPE multiplies D50 by", by.small_window), e);
   return s;
@@ -72,8 +72,9 @@ Statement judge_nope_speed(const FindingRuns& runs, const JudgeOptions& /*option
 // lies below short_margin, refuted where the lower end lies above it.
 Statement judge_nope_short(const FindingRuns& runs, const JudgeOptions& /*options*/) {
   const Registration& by = runs.core();
-  Statement s{.id = "nope_short",
-              .claim = "NoPE on the full layers costs a small-window hybrid nothing in short contexts."};
+  Statement s{
+      .id = "nope_short",
+      .claim = "NoPE on the full layers costs a small-window hybrid no more than the margin in short contexts."};
   const auto windows = windows_of(runs);
   if (no_small_window(s, windows, by)) return s;
   for (const double w : windows) {
@@ -81,13 +82,20 @@ Statement judge_nope_short(const FindingRuns& runs, const JudgeOptions& /*option
                                         hybrids_at(runs, w, false), hybrids_at(runs, w, true), by.short_loss, "nats",
                                         1 - 2 * by.alpha));
   }
-  const Evidence& e = s.evidence.front();
+  const Measure& e = s.evidence.front();
   s.verdict = below(e, by.short_margin)   ? Verdict::supported
               : above(e, by.short_margin) ? Verdict::refuted
                                           : Verdict::undecided;
+  double level = 0;
+  const Runs rope = hybrids_at(runs, windows[0], false);
+  for (const ArmRun* run : rope) {
+    level += run->end.contains(by.short_loss) ? run->end.at(by.short_loss) / static_cast<double>(rope.size()) : 0;
+  }
   s.why = std::isnan(e.estimate) ? e.reading
-                                 : fmt::format("NoPE changes {} by {:.4f} nats ({:.4f} to {:.4f}); the margin is {:g}",
-                                               by.short_loss, e.estimate, e.low, e.high, by.short_margin);
+                                 : fmt::format(
+                                       "NoPE changes {} by {:.4f} nats ({:.4f} to {:.4f}) from {:.4f}; the margin "
+                                       "is {:g}",
+                                       by.short_loss, e.estimate, e.low, e.high, level, by.short_margin);
   return s;
 }
 

@@ -80,20 +80,22 @@ std::string arms_table(const Findings& findings) {
     const auto far = ends(arm.runs, findings.runs.metric);
     const double least = far.empty() ? std::nan("") : *std::min_element(far.begin(), far.end());
     const auto tokens = [](double d50) { return std::isfinite(d50) ? short_number(d50) : std::string("later"); };
-    table.rows.push_back({arm.part, arm.name, fmt::format("{:g}", arm.runs.front()->learning_rate),
-                          fmt::format("{}/{}", emerged, arm.runs.size()), tokens(median), tokens(earliest),
-                          fmt::format("{:.3f}, {:.3f}", mean(far), least),
-                          fmt::format("{:.4f}", mean(ends(arm.runs, findings.runs.core().short_loss)))});
+    table.rows.push_back(
+        {arm.part, arm.name,
+         fmt::format("{:g}{}", arm.runs.front()->learning_rate, arm.runs.front()->rate_at_edge ? "*" : ""),
+         fmt::format("{}/{}", emerged, arm.runs.size()), tokens(median), tokens(earliest),
+         fmt::format("{:.3f}, {:.3f}", mean(far), least),
+         fmt::format("{:.4f}", mean(ends(arm.runs, findings.runs.core().short_loss)))});
   }
   return text_table(table);
 }
 
 // "1.32 (1.21 to 1.44)" in the unit's own style.
-std::string value_text(const Evidence& e) {
+std::string value_text(const Measure& e) {
   if (std::isnan(e.estimate) && std::isnan(e.low)) return "";
   const auto text = [&](double v) -> std::string {
     if (e.unit == "tokens") return tokens_text(v);
-    if (e.unit == "p") return fmt::format("{:.2g}", v);
+    if (e.unit == "p") return v < 1e-16 ? "< 1e-16" : fmt::format("{:.2g}", v);
     if (e.unit == "share") return fmt::format("{:.0f}%", 100 * v);
     if (e.unit == "nats" || e.unit == "difference") return fmt::format("{:.4f}", v);
     return fmt::format("{:.3g}", v);
@@ -101,13 +103,14 @@ std::string value_text(const Evidence& e) {
   if (std::isnan(e.estimate)) return fmt::format("between {} and {}", text(e.low), text(e.high));
   std::string value = e.unit == "p" ? "p " + text(e.estimate) : text(e.estimate);
   if (e.unit == "factor") value = "x " + value;
-  if (!std::isnan(e.low) && !std::isnan(e.high)) value += fmt::format(" ({} to {})", text(e.low), text(e.high));
+  if (!std::isnan(e.low) && !std::isnan(e.high) && !(std::isinf(e.low) && std::isinf(e.high)))
+    value += fmt::format(" ({} to {})", text(e.low), text(e.high));
   return value;
 }
 
 std::string statement_text(const Statement& s) {
   std::string text = fmt::format("{}\n  {}: {}\n", s.claim, to_string(s.verdict), s.why);
-  for (const Evidence& e : s.evidence) {
+  for (const Measure& e : s.evidence) {
     const std::string value = value_text(e);
     text +=
         "    " + e.what + (value.empty() ? "" : ": " + value) + (e.reading.empty() ? "" : " -- " + e.reading) + "\n";
@@ -139,35 +142,40 @@ Json arm_json(const Arm& arm, const Findings& findings) {
           {"parameters", model::cost_of(first.design).parameters_non_embedding},
           {"start_window", first.start_window},
           {"learning_rate", first.learning_rate},
+          {"rate_at_edge", first.rate_at_edge},
           {"median_d50", number(median_d50(arm.runs))},
           {"far_mean", number(mean(far))},
           {"short_loss_mean", number(mean(ends(arm.runs, findings.runs.core().short_loss)))},
           {"seeds", seeds}};
 }
 
-// D50 of every run by window; full attention alone stands at its context, whose window it has.
+// D50 of every run by window; full attention alone stands at its context, whose window it has. A run that did not
+// emerge stands at its end, and so does a median that is later.
 Plot window_plot(const Findings& findings) {
   Plot plot{.title = "Tokens until far recall, by window",
-            .x_label = "window of the cheap layers (full attention: the context)",
+            .x_label = "window of the cheap layers (full attention alone: the context)",
             .y_label = "D50, tokens",
             .log_y = true};
+  Series never{"not emerged: its end", {}};
   for (const bool nope : {false, true}) {
-    Series median{nope ? "NoPE full layers, median" : "RoPE full layers, median", {{}}};
-    Series dots{nope ? "NoPE full layers, each run" : "RoPE full layers, each run", {}};
+    const std::string kind = nope ? "NoPE full layers" : "RoPE full layers";
+    Series median{kind + ", median", {{}}}, dots{kind + ", each run", {}};
     for (const Arm& arm : arms_of(findings)) {
       const ArmRun& first = *arm.runs.front();
       const bool full = first.x.window == 0 && first.x.full_fraction == 1;
       if (arm.part != "core" || (!full && !is_hybrid(first)) || is_nope(first) != nope) continue;
       const double x = full ? static_cast<double>(first.design.shape.context) : first.x.window;
-      if (const double y = median_d50(arm.runs); std::isfinite(y)) median.runs[0].push_back({x, y});
+      const double beside = nope ? x * 1.03 : x;  // so that runs of both kinds can be told apart
+      if (!full) median.runs[0].push_back({beside, std::min(median_d50(arm.runs), first.tokens)});
       for (const ArmRun* run : arm.runs) {
-        if (run->emerged()) dots.runs.push_back({{x, run->d50()}});
+        (run->emerged() ? dots : never).runs.push_back({{beside, std::min(run->d50(), run->tokens)}});
       }
     }
     std::sort(median.runs[0].begin(), median.runs[0].end(), [](const auto& a, const auto& b) { return a.x < b.x; });
     plot.series.push_back(std::move(median));
     plot.series.push_back(std::move(dots));
   }
+  plot.series.push_back(std::move(never));
   return plot;
 }
 
@@ -193,16 +201,23 @@ std::string findings_text(const Findings& findings) {
   const FindingRuns& runs = findings.runs;
   std::string text =
       fmt::format("hylas {}, findings at scale {}, {}\n", findings.program_version, findings.scale, findings.device);
-  text += fmt::format("D50: tokens at which {} first holds {:g} at two successive evaluations. Intervals: {:g}%.\n\n",
-                      runs.metric, runs.threshold, 100 * runs.core().level);
+  text += fmt::format(
+      "D50: tokens at which {} first holds {:g} at two successive evaluations. Intervals: {:g}%.\n"
+      "The verdicts are not corrected for their number.\n\n",
+      runs.metric, runs.threshold, 100 * runs.core().level);
   Table verdicts;
   verdicts.columns = {{"statement"}, {"verdict"}, {"why"}};
   for (const Statement& s : findings.statements) verdicts.rows.push_back({s.id, to_string(s.verdict), s.why});
   text += text_table(verdicts) + "\n";
+  std::string undecided;
+  for (const Statement& s : findings.statements) {
+    if (s.verdict == Verdict::undecided) undecided += (undecided.empty() ? "" : ", ") + s.id;
+  }
+  if (!undecided.empty()) text += "These runs cannot decide: " + undecided + ".\n\n";
   for (const Statement& s : findings.statements) {
     if (!s.evidence.empty()) text += statement_text(s) + "\n";
   }
-  text += arms_table(findings) + "\n";
+  text += arms_table(findings) + "*: the lowest or highest rate that was tried\n\n";
   for (const PartSummary& part : findings.parts) {
     text +=
         fmt::format("{} (study {}): {} designs, {} runs, {} runs to tune learning rates, {} tokens trained\n",

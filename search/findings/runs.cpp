@@ -59,10 +59,12 @@ void add_study(FindingRuns& all, const db::Store& store, const Space& space) {
   std::map<std::string, model::Design> designs;
   for (const db::Design& record : store.designs(study.id)) designs.emplace(record.design_id, read_design(record));
   auto points = recorded(store, study.id);
-  std::set<std::string> seen;  // a trial of several studies was trained once: it counts in the first
-  for (const ArmRun& run : all.runs) seen.insert(run.trial_key);
+  std::map<std::string, std::string> owners;  // arm: design
+  std::set<double> rates;                     // that tuning tried
+  if (space.tuning) {
+    for (const model::Recipe& recipe : space.tuning->recipes) rates.insert(recipe.learning_rate);
+  }
   for (const db::Trial& trial : store.trials(study.id)) {
-    if (seen.contains(trial.trial_key)) continue;
     if (trial.state != db::TrialState::done && trial.state != db::TrialState::stopped) {
       ++all.left_out;
       continue;
@@ -76,10 +78,21 @@ void add_study(FindingRuns& all, const db::Store& store, const Space& space) {
     run.design = designs.at(trial.design_id);
     run.x = law_covariates(run.design);
     run.learning_rate = recipe.learning_rate;
+    run.rate_at_edge = rates.contains(run.learning_rate) &&
+                       (run.learning_rate == *rates.begin() || run.learning_rate == *rates.rbegin());
     run.start_window = recipe.window_growth.start;
+    run.grown_at = static_cast<double>(recipe.window_growth.steps * trial.tokens_per_step);
     if (all.runs.empty()) all.metric = trial.capability_metric, all.threshold = trial.capability_threshold;
+    if (trial.capability_metric != all.metric || trial.capability_threshold != all.threshold) {
+      throw model::InputError(
+          fmt::format("study '{}' asks for {} at {:g}, the first part for {} at {:g}: they cannot be judged together",
+                      space.study, trial.capability_metric, trial.capability_threshold, all.metric, all.threshold));
+    }
     const ArmRun& first = all.runs.empty() ? run : all.runs.front();
     run.arm = arm_name(run.design, first.design.shape, first.design.depth(), run.start_window);
+    // Designs that a name does not tell apart get their ids.
+    const std::string& owner = owners.try_emplace(run.arm, trial.design_id).first->second;
+    if (owner != trial.design_id) run.arm += " " + trial.design_id;
     for (const auto& entry : r.metrics[all.metric]) run.curve.push_back(entry.second);
     if (run.curve.size() < 2) throw model::InputError("trial " + trial.trial_key + " was not evaluated twice");
     run.far = crossing(run.curve, all.threshold);
@@ -106,15 +119,19 @@ double ArmRun::d50() const {
   return emerged() ? std::sqrt(std::max(1.0, far.d_before) * far.d_after) : fitting::kInfinity;
 }
 
-std::vector<const ArmRun*> FindingRuns::where(const std::function<bool(const ArmRun&)>& chosen) const {
-  std::vector<const ArmRun*> list;
+Runs FindingRuns::part(const std::string& name) const {
+  return where([&](const ArmRun& run) { return run.part == name; });
+}
+
+Runs FindingRuns::where(const std::function<bool(const ArmRun&)>& chosen) const {
+  Runs list;
   for (const ArmRun& run : runs) {
     if (chosen(run)) list.push_back(&run);
   }
   return list;
 }
 
-std::vector<std::string> FindingRuns::arms(const std::vector<const ArmRun*>& runs) {
+std::vector<std::string> FindingRuns::arms(const Runs& runs) {
   std::vector<std::string> names;
   for (const ArmRun* run : runs) {
     if (std::find(names.begin(), names.end(), run->arm) == names.end()) names.push_back(run->arm);
@@ -150,9 +167,17 @@ bool is_hybrid(const ArmRun& run) {
   return plain && run.start_window == 0 && has_mixer(run, model::Mixer::swa) && has_mixer(run, model::Mixer::full);
 }
 
-std::vector<fitting::EmergenceRun> emergence_runs(const std::vector<const ArmRun*>& runs, Clock clock) {
+Runs once_each(const Runs& runs) {
+  std::set<std::string> seen;
+  Runs list;
+  std::copy_if(runs.begin(), runs.end(), std::back_inserter(list),
+               [&](const ArmRun* run) { return seen.insert(run->trial_key).second; });
+  return list;
+}
+
+std::vector<fitting::EmergenceRun> emergence_runs(const Runs& runs, Clock clock) {
   std::vector<fitting::EmergenceRun> list;
-  for (const ArmRun* run : runs) {
+  for (const ArmRun* run : once_each(runs)) {
     const fitting::Crossing& c = clock == Clock::far ? run->far : run->heads;
     if (c.d_max <= 0 || (c.d_after == fitting::kInfinity && c.d_before <= 0)) continue;  // says nothing
     fitting::EmergenceRun r{run->part + ": " + run->arm, run->seed, run->x};

@@ -22,13 +22,15 @@ namespace hylas::search {
 
 struct ArmRun {
   std::string part;  // Registration::part of its study
-  std::string arm;   // unique among all parts, but for one trained in several of them
+  std::string arm;   // unique in its part; a trial of several parts stands in each, under one trial_key
   std::string trial_key;
   std::int64_t seed = 0;
   model::Design design;
   fitting::DesignCovariates x;
   double learning_rate = 0;
+  bool rate_at_edge = false;          // learning_rate is the lowest or highest that tuning tried
   std::int64_t start_window = 0;      // of a window that grows; 0: none
+  double grown_at = 0;                // tokens from which it has grown
   std::vector<DataPoint> curve;       // of the capability
   fitting::Crossing far;              // of its threshold
   fitting::Crossing heads;            // of head_mass by the head that looks at far answers most; d_max 0: not scored
@@ -41,6 +43,8 @@ struct ArmRun {
   [[nodiscard]] bool saturated() const { return emerged() && tokens >= 3 * d50(); }
 };
 
+using Runs = std::vector<const ArmRun*>;
+
 struct FindingRuns {
   std::vector<ArmRun> runs;  // study after study, in the order of their trials
   std::map<std::string, Registration> parts;
@@ -48,14 +52,16 @@ struct FindingRuns {
   std::string metric;  // of the capability
   double threshold = 0.5;
 
+  [[nodiscard]] Runs part(const std::string& name) const;
   [[nodiscard]] const Registration& core() const { return parts.at("core"); }
   [[nodiscard]] bool has(const std::string& part) const { return parts.contains(part); }
-  [[nodiscard]] std::vector<const ArmRun*> where(const std::function<bool(const ArmRun&)>& chosen) const;
+  [[nodiscard]] Runs where(const std::function<bool(const ArmRun&)>& chosen) const;
   // Arms of these runs, in their order.
-  [[nodiscard]] static std::vector<std::string> arms(const std::vector<const ArmRun*>& runs);
+  [[nodiscard]] static std::vector<std::string> arms(const Runs& runs);
 };
 
-// The spaces must be ones with a registration whose studies are in the store and have ended.
+// The spaces must be ones with a registration whose studies are in the store and have ended. Parts must ask for one
+// capability.
 [[nodiscard]] FindingRuns load_finding_runs(const db::Store& store, const std::vector<Space>& spaces);
 
 // What an arm's layers are, for choosing runs.
@@ -64,9 +70,11 @@ struct FindingRuns {
 [[nodiscard]] bool is_nope(const ArmRun& run);    // no full layer with one
 [[nodiscard]] bool is_hybrid(const ArmRun& run);  // windows and full layers only, no sinks, windows that do not grow
 
-// F3's view of runs: by when far recall emerged, or a retrieval head formed.
+// Each trial once, in the first part that has it.
+[[nodiscard]] Runs once_each(const Runs& runs);
+
+// F3's view of runs: by when far recall emerged, or a retrieval head formed; each trial once.
 enum class Clock { far, heads };
-[[nodiscard]] std::vector<fitting::EmergenceRun> emergence_runs(const std::vector<const ArmRun*>& runs,
-                                                                Clock clock = Clock::far);
+[[nodiscard]] std::vector<fitting::EmergenceRun> emergence_runs(const Runs& runs, Clock clock = Clock::far);
 
 }  // namespace hylas::search

@@ -14,7 +14,8 @@ namespace {
 
 // The arms of the claim: every kind of cheap layer, RoPE on the full ones, at the core's size.
 Runs cheap_arms(const FindingRuns& runs) {
-  return runs.where([](const ArmRun& run) { return (run.part == "core" || run.part == "recurrent") && is_rope(run); });
+  return once_each(
+      runs.where([](const ArmRun& run) { return (run.part == "core" || run.part == "recurrent") && is_rope(run); }));
 }
 
 // The arm of full attention alone; "" where the core has none.
@@ -27,7 +28,7 @@ std::string full_arm(const Runs& runs) {
   return "";
 }
 
-bool equal_speed(const Evidence& e, const Registration& by) {
+bool equal_speed(const Measure& e, const Registration& by) {
   return e.low > 1 / by.equal_factor && e.high < by.equal_factor;
 }
 
@@ -44,8 +45,8 @@ fitting::CurveRun curve_of(const ArmRun& run) {
 
 // One plateau for all of these arms against one each, by the curves' law F1: what the test can see beside what it saw.
 // Each arm has a D50 of its own in both.
-std::vector<Evidence> plateau_ratio(const Runs& runs, const std::vector<std::string>& arms, const Registration& by,
-                                    int threads) {
+std::vector<Measure> plateau_ratio(const Runs& runs, const std::vector<std::string>& arms, const Registration& by,
+                                   int threads) {
   std::vector<fitting::CurveRun> curves;
   fitting::AsymptoteOptions options;
   options.terms.clear();
@@ -62,13 +63,15 @@ std::vector<Evidence> plateau_ratio(const Runs& runs, const std::vector<std::str
   options.level = by.alpha;
   options.reference = fitting::AsymptoteReference::chi_squared;
   options.threads = threads;
-  Evidence p{.what = "one plateau for all of them against one each (F1, likelihood ratio)", .unit = "p"};
-  Evidence seen{.what = "smallest difference of plateaux that this test sees with a chance of 80%",
-                .unit = "difference"};
+  Measure p{.what = "one plateau for all of them against one each (F1, likelihood ratio)", .unit = "p"};
+  Measure seen{.what = "smallest difference of plateaux that this test sees with a chance of 80%",
+               .unit = "difference"};
   try {
     const auto test = fitting::test_common_asymptote(curves, options);
     p.estimate = test.p, seen.estimate = test.smallest_difference;
-    p.reading = test.p < by.alpha ? "they differ" : "no difference is seen";
+    p.reading = std::isnan(test.p)  ? "not decided: the fits did not converge"
+                : test.p < by.alpha ? "they differ"
+                                    : "no difference is seen";
   } catch (const fitting::InputError& error) {
     p.reading = std::string("not decided: ") + error.what();
   }
@@ -87,7 +90,7 @@ Statement judge_speed(const FindingRuns& runs, const JudgeOptions& options) {
   bool all_equal = !full.empty();
   for (const std::string& arm : FindingRuns::arms(arms)) {
     if (full.empty() || arm == full) continue;
-    Evidence e = speed_factor(arm + " against " + full, of_arm(arms, full), of_arm(arms, arm), by);
+    Measure e = speed_factor(arm + " against " + full, of_arm(arms, full), of_arm(arms, arm), by);
     if (e.reading.empty()) e.reading = emerged_text(of_arm(arms, arm));
     all_equal = all_equal && equal_speed(e, by);
     s.evidence.push_back(std::move(e));
@@ -110,28 +113,43 @@ Statement judge_speed(const FindingRuns& runs, const JudgeOptions& options) {
   } catch (const fitting::InputError& error) {
     s.why = error.what();
   }
+  for (const std::string& arm : FindingRuns::arms(arms)) {
+    const ArmRun& first = *of_arm(arms, arm).front();
+    if (first.rate_at_edge) {
+      s.notes.push_back(fmt::format("{}: its learning rate, {:g}, is at the edge of those that were tried", arm,
+                                    first.learning_rate));
+    }
+  }
   return s;
 }
 
 // Arms count as trained long enough where every run ended at three times its D50 or later. Supported where that is
 // every arm and each one's far accuracy at the end lies within plateau_margin of the first one's (two one-sided tests,
-// Bonferroni over arms); refuted where an interval lies wholly outside; else undecided.
+// Bonferroni over arms); refuted where an interval lies wholly outside; else undecided. Arms that were trained for
+// other tokens than the first are not compared: the schedule's end changes an accuracy.
 Statement judge_plateau(const FindingRuns& runs, const JudgeOptions& options) {
   const Registration& by = runs.core();
   const Runs all = cheap_arms(runs);
   Statement s{.id = "plateau", .claim = "Trained long enough, all arms end at the same far recall (RoPE full layers)."};
-  std::vector<std::string> ended;
+  std::vector<std::string> ended, others;
   for (const std::string& arm : FindingRuns::arms(all)) {
     const Runs own = of_arm(all, arm);
+    if (own.front()->planned != all.front()->planned) {
+      others.push_back(fmt::format("{}: not compared: trained for other tokens than {}", arm, all.front()->arm));
+      continue;
+    }
     const auto enough = std::count_if(own.begin(), own.end(), [](const ArmRun* run) { return run->saturated(); });
     if (enough == std::ssize(own)) {
       ended.push_back(arm);
     } else {
-      s.notes.push_back(fmt::format("{}: not trained long enough: {} of {} runs reached three times their D50", arm,
-                                    enough, own.size()));
+      s.notes.push_back(
+          fmt::format("{}: {} of {} runs reached three times their D50; {}: whether the rest is late or "
+                      "stuck, and where it would end, is not known",
+                      arm, enough, own.size(), emerged_text(own)));
     }
   }
   const std::size_t late = s.notes.size();
+  s.notes.insert(s.notes.end(), others.begin(), others.end());
   if (ended.size() < 2) {
     s.why = "fewer than two arms were trained long enough";
     return s;
@@ -139,8 +157,8 @@ Statement judge_plateau(const FindingRuns& runs, const JudgeOptions& options) {
   const double level = 1 - 2 * by.alpha / static_cast<double>(ended.size() - 1);
   std::size_t inside = 0, outside = 0;
   for (std::size_t i = 1; i < ended.size(); ++i) {
-    Evidence e = end_difference(fmt::format("{} against {}, far accuracy at the end", ended[i], ended[0]),
-                                of_arm(all, ended[0]), of_arm(all, ended[i]), runs.metric, "difference", level);
+    Measure e = end_difference(fmt::format("{} against {}, far accuracy at the end", ended[i], ended[0]),
+                               of_arm(all, ended[0]), of_arm(all, ended[i]), runs.metric, "difference", level);
     const bool is_inside = e.low > -by.plateau_margin && e.high < by.plateau_margin;
     inside += is_inside ? 1 : 0;
     outside += e.low > by.plateau_margin || e.high < -by.plateau_margin ? 1 : 0;
@@ -148,7 +166,7 @@ Statement judge_plateau(const FindingRuns& runs, const JudgeOptions& options) {
     s.evidence.push_back(std::move(e));
   }
   options.progress("plateaux of arms (F1)");
-  for (Evidence& e : plateau_ratio(all, ended, by, options.threads)) s.evidence.push_back(std::move(e));
+  for (Measure& e : plateau_ratio(all, ended, by, options.threads)) s.evidence.push_back(std::move(e));
   const std::string within = fmt::format("{} of {} arms that were trained long enough end within {:g} of {}", inside,
                                          ended.size() - 1, by.plateau_margin, ended[0]);
   s.verdict = outside > 0                               ? Verdict::refuted

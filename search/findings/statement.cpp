@@ -18,7 +18,7 @@ nlohmann::ordered_json to_json(const Statement& statement) {
   using Json = nlohmann::ordered_json;
   const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
   Json evidence = Json::array();
-  for (const Evidence& e : statement.evidence) {
+  for (const Measure& e : statement.evidence) {
     evidence.push_back({{"what", e.what},
                         {"estimate", number(e.estimate)},
                         {"low", number(e.low)},

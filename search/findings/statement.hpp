@@ -1,8 +1,9 @@
 // Statement: one thing that `hylas findings` was asked, what the runs say of it, and on which evidence.
 //
-// Verdicts are mechanical: each statement's file says beside its function which evidence makes which verdict, and every
-// threshold is the registration's. Units stand in `unit`: "factor" (of D50), "slope" (of ln D50 on ln window),
-// "difference" (of accuracies), "nats", "p", "log10", "share", "tokens". Thread-safety: plain values.
+// Verdicts are mechanical: each statement's file says beside its function which evidence makes which verdict.
+// Thresholds are the registration's, or stand beside the function. Verdicts are not corrected for the number of
+// statements. Units stand in `unit`: "factor" (of D50), "slope" (of ln D50 on ln window), "difference" (of accuracies),
+// "nats", "p", "log10", "share", "tokens". Thread-safety: plain values.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,7 @@ enum class Verdict { supported, refuted, undecided };
 [[nodiscard]] const char* to_string(Verdict verdict);
 
 // One number with its interval, and what it says.
-struct Evidence {
+struct Measure {
   std::string what;
   double estimate = fitting::kNaN;
   double low = fitting::kNaN, high = fitting::kNaN;  // NaN: no interval
@@ -32,7 +33,7 @@ struct Statement {
   std::string claim;  // as a sentence
   Verdict verdict = Verdict::undecided;
   std::string why = {};  // the sentence behind the verdict
-  std::vector<Evidence> evidence = {};
+  std::vector<Measure> evidence = {};
   std::vector<std::string> notes = {};  // what was left out, what cannot be decided
 };
 
