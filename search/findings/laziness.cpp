@@ -108,8 +108,9 @@ Statement judge_cuts(const FindingRuns& runs, const std::vector<CutRun>& cuts) {
   for (const std::string& arm : arms) {
     std::vector<double> whole, full, window;
     const model::Design& design = of_arm(core, arm).front()->design;
+    const std::int64_t half = (by.cut_window + 1) / 2;
     const bool able = 2 * reach_when_cut(design.layout, by.cut_window) >= design.shape.context &&
-                      of_arm(core, arm).front()->x.window > static_cast<double>((by.cut_window + 1) / 2);
+                      of_arm(core, arm).front()->x.window > static_cast<double>(half);
     for (const CutRun& cut : cuts) {
       if (cut.arm != arm) continue;
       whole.push_back(cut.whole), full.push_back(cut.full_cut), window.push_back(cut.window_cut);

@@ -79,6 +79,10 @@ TEST_CASE("probe: every head of every kept checkpoint, cuts and ablation", "[pro
     CHECK((one["weight_distance"][0]["q"].get<double>() == 0) == (i == 2));
     for (const auto& head : one["heads"]) {
       for (const char* name : {"answer", "answer_far", "copy", "previous", "entropy"}) {
+        if (head[name].is_null()) {  // the few sequences need not hold a far answer
+          CHECK(std::string(name) == "answer_far");
+          continue;
+        }
         CHECK(head[name].get<double>() >= 0);
         CHECK(head[name].get<double>() <= 1 + 1e-6);
       }
