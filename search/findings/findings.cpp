@@ -103,7 +103,7 @@ Findings judge_findings(const std::vector<Part>& parts, db::Store& store, const 
     if (store.study(part.space.study).space_json != part.space.canonical_json()) {
       throw model::InputError(
           fmt::format("study '{}' was registered and trained with another space file than '{}' is now; "
-                      "judge it with the one it was begun with (hylas export shows it)",
+                      "judge it with the one it was begun with (the column space_text of the store's table studies holds it)",
                       part.space.study, part.name));
     }
     ended.push_back(part.space);

@@ -8,6 +8,8 @@
 // space, the study NAME-tuning, whose runs choose each design's learning rate before the study's own are trained
 // (search/study/tuned_sweep.hpp).
 //
+// [findings] says what the study is to decide (registration.hpp) and is part of what it is.
+//
 // A [[variant]] is the whole space again with other parameters of the task, another task, context, batch or steps;
 // their trials follow one another. Order is deterministic: shapes as written; inside a shape patterns as written, then
 // arrangements; holes count like an odometer in the order in which they first appear in the pattern, the last one
