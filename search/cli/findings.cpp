@@ -50,8 +50,10 @@ struct Plan {
   nlohmann::ordered_json json;
 };
 
-// What will be trained, before it is; by measured speed where asked for or where it will take long.
-Plan plan_of(const std::vector<search::Part>& parts, const search::SweepOptions& sweep, bool measure) {
+enum class Speed { counts, where_long, everywhere };
+
+// What will be trained, before it is; by measured speed everywhere or where it will take long.
+Plan plan_of(const std::vector<search::Part>& parts, const search::SweepOptions& sweep, Speed speed) {
   Plan plan{"", nlohmann::ordered_json::array()};
   const auto add = [&](const std::string& study, const auto& one) {
     plan.text += study + "\n" + search::plan_text(one) + "\n";
@@ -61,7 +63,8 @@ Plan plan_of(const std::vector<search::Part>& parts, const search::SweepOptions&
   };
   for (const search::Part& part : parts) {
     const auto counts = search::plan_study(part.space);
-    if (measure || counts.flops >= kFlopsWorthMeasuring) {
+    const bool is_long = counts.flops >= kFlopsWorthMeasuring;
+    if (speed == Speed::everywhere || (speed == Speed::where_long && is_long)) {
       add(part.space.study, search::measure_plan(part.space, sweep));
     } else {
       add(part.space.study, counts);
@@ -108,14 +111,15 @@ int run(Options options) {
   const auto parts = parts_of(options);
   int code = exit_ok;
   if (options.plan) {
-    const Plan plan = plan_of(parts, sweep_options(options, parts), true);
+    const Plan plan = plan_of(parts, sweep_options(options, parts), Speed::everywhere);
     print(options.common.json ? plan.json.dump(2) : plan.text + "Nothing was stored.");
     return exit_ok;
   }
   if (options.db.empty()) throw model::InputError("hylas findings needs --db FILE: where the results go (or --plan)");
   if (!options.judge) {
     const auto sweep = sweep_options(options, parts);
-    std::fputs(plan_of(parts, sweep, false).text.c_str(), stderr);
+    const bool resumed = std::filesystem::exists(options.db);  // then its speed was measured, and `status` knows more
+    std::fputs(plan_of(parts, sweep, resumed ? Speed::counts : Speed::where_long).text.c_str(), stderr);
     auto store = StoreOptions{options.db, ""}.open(db::Access::create);
     code = train(options, parts, sweep, store);
     if (code == exit_interrupted) return code;
