@@ -54,7 +54,7 @@ TEST_CASE("probe on the GPU: scores of heads in fp32 are the CPU's", "[gpu][prob
   const auto found = evaluated(specs, kGpu, 0), want = evaluated(specs, {.threads = 2}, 0);
   for (std::size_t i = 0; i < specs.size(); ++i) {
     REQUIRE(found[i].points.size() == want[i].points.size());
-    CHECK(std::count_if(found[i].points.begin(), found[i].points.end(), is_head) == 2 * 2 * 4);
+    CHECK(std::count_if(found[i].points.begin(), found[i].points.end(), is_head) == 2 * 2 * 5);
     for (std::size_t k = 0; k < want[i].points.size(); ++k) {
       const model::Point &a = found[i].points[k], &b = want[i].points[k];
       CAPTURE(i, b.metric);
@@ -82,7 +82,7 @@ TEST_CASE("probe on the GPU: scores of heads depend on no neighbour, and leave t
     auto rest = together[1];
     std::erase_if(rest.points, is_head);
     CHECK(same_points(rest, without));
-    CHECK(rest.points.size() + 16 == together[1].points.size());
+    CHECK(rest.points.size() + 20 == together[1].points.size());
   }
 }
 

@@ -189,10 +189,12 @@ TEST_CASE("probe: in a model built by hand the scores are the ones it was built 
   CHECK(scores[1].previous == Approx((1 / 4.0 + 1 / 9.0) / 2).epsilon(1e-5));
   CHECK(scores[1].entropy == Approx(1).epsilon(1e-5));
   const auto points = probe.points(std::vector<double>(12, 1.0));
-  REQUIRE(points.size() == 8);
+  REQUIRE(points.size() == 10);
   CHECK(points[0].metric == "head/0.0/answer");
-  CHECK(points[7].metric == "head/0.1/entropy");
-  CHECK(points[7].count == 2);
+  CHECK(points[1].metric == "head/0.0/answer_far");
+  CHECK(points[1].count == 1);
+  CHECK(points[9].metric == "head/0.1/entropy");
+  CHECK(points[9].count == 2);
 }
 
 TEST_CASE("probe: scores come behind an evaluation, disturb nothing, and depend on no neighbour or thread", "[probe]") {
