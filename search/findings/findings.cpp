@@ -101,10 +101,10 @@ Findings judge_findings(const std::vector<Part>& parts, db::Store& store, const 
       continue;
     }
     if (store.study(part.space.study).space_json != part.space.canonical_json()) {
-      throw model::InputError(
-          fmt::format("study '{}' was registered and trained with another space file than '{}' is now; "
-                      "judge it with the one it was begun with (the column space_text of the store's table studies holds it)",
-                      part.space.study, part.name));
+      throw model::InputError(fmt::format(
+          "study '{}' was registered and trained with another space file than '{}' is now; "
+          "judge it with the one it was begun with (the column space_text of the store's table studies holds it)",
+          part.space.study, part.name));
     }
     ended.push_back(part.space);
     findings.parts.push_back(summary_of(store, part.space));
