@@ -237,7 +237,6 @@ void validate_plan(const Recipe& r, const Shape& shape) {
   constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
   check(r.steps >= 1 && r.steps <= kMostSteps, "recipe.steps", "from 1 to 2^40", r.steps);
   check(r.batch >= 1 && r.batch <= 1 << 20, "recipe.batch", "from 1 to 2^20", r.batch);
-  constexpr std::int64_t kMostTokens = 10'000'000'000'000;
   if (r.steps > kMostTokens / (r.batch * shape.context)) {
     throw InputError("recipe.steps x batch x context is over 10^13 tokens; lower one of them");
   }

@@ -47,6 +47,9 @@ struct Capability {
   bool operator==(const Capability&) const = default;
 };
 
+// What steps x batch x context may come to.
+inline constexpr std::int64_t kMostTokens = 10'000'000'000'000;
+
 struct Recipe {
   TaskSpec task = recall_task();
   std::int64_t steps = 1000;

@@ -88,7 +88,8 @@ std::vector<model::TrialSpec> sample_of(const Kind& kind, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     trials.push_back(*kind.trials[i * kind.trials.size() / count]);
     model::Recipe& recipe = trials.back().recipe;
-    recipe.steps = recipe.eval.min_steps = many_steps;
+    const std::int64_t most_steps = model::kMostTokens / (recipe.batch * trials.back().design.shape.context);
+    recipe.steps = recipe.eval.min_steps = std::min(many_steps, most_steps);
     recipe.learning_rate = no_rate;
   }
   return trials;

@@ -122,6 +122,14 @@ TEST_CASE("The tuning before a study is planned, and a rate that diverges is mea
   CHECK(search::plan_text(plan).find("s-tuning") != std::string::npos);
 }
 
+// Once the sample's own number of steps, times so many tokens a step, was over what a recipe may ask for.
+TEST_CASE("Trials of many tokens a step can be measured, too") {
+  const auto space = parse_space(space_text("\"full*2\"") + "[[variant]]\ncontext = 8192\nbatch = 2\n");
+  const auto plan = search::measure_plan(space, on_cpu(), kShort);
+  REQUIRE(plan.cohorts.size() == 1);
+  CHECK(plan.cohorts[0].tokens_per_second > 0);
+}
+
 TEST_CASE("sweep --dry-run --measure prints the plan and writes nothing", "[program]") {
   const TempDir dir;
   dir.write("s.toml", space_text(kTwoKinds, kTuning));
