@@ -109,7 +109,8 @@ void add_sweep(Program& program) {
       ->capture_default_str()
       ->check(CLI::Range(0.001, 3600.0))
       ->needs(measure);
-  command->add_flag("--extend", options->sweep.extend, "let the space of an existing study change");
+  command->add_flag("--extend", options->sweep.extend,
+                    "let the space of an existing study change (not one that [findings] registers)");
   command->add_flag("--retry-failed", options->sweep.retry_failed, "run failed trials again from their beginning");
   command->add_flag("--profile", options->profile, "print where the time went, on stderr");
   command->add_option("--progress", options->progress, "jsonl: one object a line on stderr after each commit; none")

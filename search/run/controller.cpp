@@ -7,6 +7,7 @@
 #include <chrono>
 #include <exception>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "model/design/cost.hpp"
@@ -60,6 +61,7 @@ class Sweep {
 };
 
 void Sweep::register_space(const Space& space) {
+  if (options_.extend) check_registration(store_, space);
   std::vector<db::Design> designs;
   std::unordered_map<std::string, double> flops;
   for (const model::Design& design : space.designs) {
@@ -136,6 +138,17 @@ std::int64_t Sweep::open_trials() {
 }
 
 }  // namespace
+
+void check_registration(const db::Store& store, const Space& space) {
+  for (const db::Study& study : store.studies()) {
+    if (study.name != space.study || study.space_json == space.canonical_json()) continue;
+    if (!space.registration && !nlohmann::json::parse(study.space_json).contains("findings")) continue;
+    throw model::InputError(
+        fmt::format("study '{}' cannot be extended: [findings] registers a space before its first step, and what was "
+                    "registered stays. Give the changed space another study's name or another store",
+                    space.study));
+  }
+}
 
 int SweepSummary::exit_code() const {
   if (interrupted) return 75;

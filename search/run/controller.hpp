@@ -77,6 +77,10 @@ struct SweepSummary {
   [[nodiscard]] int exit_code() const;
 };
 
+// Throws InputError where extending the study by this space would replace a registration (space/registration.hpp), or
+// register what has begun. run_sweep does it where `extend` is set; a sweep with a tuning before it, before that.
+void check_registration(const db::Store& store, const Space& space);
+
 [[nodiscard]] SweepSummary run_sweep(const Space& space, db::Store& store, const SweepOptions& options);
 
 // What run_sweep would do, without a store and without training (sweep --dry-run).

@@ -29,6 +29,7 @@ Space with_rates(const Space& space, const LearningRates& rates) {
 }
 
 TunedSweep run_tuned_sweep(const Space& space, db::Store& store, const SweepOptions& options) {
+  if (options.extend) check_registration(store, space);
   TunedSweep result;
   result.tuning = run_sweep(*space.tuning, store, options);
   if (result.tuning.interrupted) return result;

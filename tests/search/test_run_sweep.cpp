@@ -291,6 +291,24 @@ TEST_CASE("final weights are dropped on request, and a study refuses a changed s
   REQUIRE(trials_of(dir / "a.db").size() == 12);
 }
 
+TEST_CASE("what was registered cannot be extended, nor what has begun be registered", "[run]") {
+  const TempDir dir;
+  SweepOptions options = quiet_options();
+  options.extend = true;
+  const auto registered = [](Space space, double margin) {
+    space.registration.emplace().short_margin = margin;
+    return space;
+  };
+  sweep(registered(tiny_space(20), 0.02), dir / "a.db", options);
+  REQUIRE_THROWS_AS(sweep(registered(tiny_space(20), 0.03), dir / "a.db", options), model::InputError);
+  REQUIRE_THROWS_AS(sweep(registered(tiny_space(30), 0.02), dir / "a.db", options), model::InputError);
+  REQUIRE_THROWS_AS(sweep(tiny_space(30), dir / "a.db", options), model::InputError);
+  REQUIRE(trials_of(dir / "a.db").size() == 6);
+  REQUIRE(sweep(registered(tiny_space(20), 0.02), dir / "a.db", options).already_finished == 6);
+  sweep(tiny_space(20), dir / "b.db", options);
+  REQUIRE_THROWS_AS(sweep(registered(tiny_space(20), 0.02), dir / "b.db", options), model::InputError);
+}
+
 TEST_CASE("a plan counts designs, trials, cohorts, tokens without a store", "[run]") {
   const Space space = tiny_space();
   const SweepPlan plan = plan_sweep(space);
