@@ -56,7 +56,7 @@ void CohortRun::run() {
   sweep_.reporter.cohort(sweep_.worker, active(), cohort_->steps());
   while (active() > 0) {
     if (sweep_.interrupted()) {
-      save_all(interrupt_seconds);
+      save_all(std::max(interrupt_seconds, 2 * save_seconds_));  // what takes longer than that is worth the wait
       release();
       sweep_.summary.interrupted = true;
       return;

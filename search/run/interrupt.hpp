@@ -1,6 +1,7 @@
 // InterruptGuard: SIGINT and SIGTERM for a command that can stop cleanly. The first one raises a flag; the second ends
-// the process at once with exit code 75 (the store survives: it is written in transactions). The old handlers come back
-// when the guard goes. Async-signal-safe; at most one guard at a time.
+// the process at once with exit code 75 (the store survives: it is written in transactions). The same signal again
+// within half a second counts as the first: timeout(1) sends it to the process and to its group. The old handlers come
+// back when the guard goes. Async-signal-safe; at most one guard at a time.
 #pragma once
 
 #include <atomic>
